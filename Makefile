@@ -1,0 +1,68 @@
+# Everything that people and CI run. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A stamp for each set of packages: what is installed already is not looked at again.
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+EXPORT_STAMP := .venv-training/.installed
+
+.PHONY: help demo test check format up status down clean-data lock generate train export-default build
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing into $(VENV) ..."
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
+	@echo "installing the development tools into $(VENV) ..."
+	@$(BIN)/pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: $(RUN_STAMP) ## Run the main job on a real Kafka and PostgreSQL, and count what came out (ARGS=--json)
+	@$(BIN)/python -m demo $(ARGS)
+
+test: $(DEV_STAMP) ## Run all tests (ARGS="-k name")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m schemas generate --check
+
+format: $(DEV_STAMP) ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+up: $(RUN_STAMP) ## Start Kafka, PostgreSQL and a consumer, and leave them running
+	@$(BIN)/python -m devstack.local up
+
+status: $(RUN_STAMP) ## Show what `make up` left running
+	@$(BIN)/python -m devstack.local status
+
+down: $(RUN_STAMP) ## Stop what `make up` started; data stays
+	@$(BIN)/python -m devstack.local down
+
+clean-data: $(RUN_STAMP) ## Stop it and remove its data
+	@$(BIN)/python -m devstack.local clean
+
+generate: $(RUN_STAMP) ## Write the generated contract files
+	$(BIN)/python -m schemas generate
+
+lock: $(DEV_STAMP) ## Resolve the pinned requirements anew from pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra consumer --extra devstack --output-file requirements/run.txt pyproject.toml

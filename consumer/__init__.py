@@ -1,0 +1,1 @@
+"""The stream processor: feedback events in, classified records out, exactly once."""

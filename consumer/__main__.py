@@ -1,0 +1,155 @@
+"""`python -m consumer`: run the stream processor, check its configuration, classify without Kafka."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+
+from consumer.app import APP_VERSION, build, check_revision
+from consumer.classify import classify_lines
+from consumer.errors import FatalError, TransientError
+from consumer.logs import configure_logs
+from consumer.settings import ConsumerSettings, explain
+from consumer.sinks.database import create_database
+from consumer.sinks.dead_letter_history import DeadLetterHistory
+from consumer.transport.topic_check import check_topics
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters.")
+app.add_typer(dlq_app, name="dlq")
+err = Console(stderr=True)
+log = structlog.get_logger("consumer")
+
+# Their flags are the settings' fields: pydantic-settings parses them and prints their help.
+_FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _settings(context: typer.Context) -> ConsumerSettings:
+    try:
+        return ConsumerSettings(
+            _cli_parse_args=context.args,
+            _cli_prog_name=f"python -m consumer {context.info_name}",
+        )
+    except ValidationError as invalid:
+        _fail(explain(invalid), 2)
+
+
+@app.command(context_settings=_FORWARD)
+def run(context: typer.Context) -> None:
+    """Consume, classify, store and publish until SIGTERM. Flags: `run --help`."""
+    settings = _settings(context)
+    configure_logs(settings.log_format, settings.log_level)
+    stop = threading.Event()
+
+    def request_stop(number: int, _: FrameType | None) -> None:
+        log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    try:
+        consumer = build(settings)
+        consumer.engine.start()
+        consumer.health.wait_for(None)
+        log.info("started", version=APP_VERSION, group=settings.group_id, replica=settings.replica_id)
+        consumer.engine.run(stop.is_set)
+    except FatalError as fatal:
+        log.error("fatal", reason=str(fatal))
+        _exit_now(1)
+    except Exception as error:  # noqa: BLE001 (whatever it is: the process ends, the orchestrator restarts it)
+        # Its message may quote an event; where it happened may be told, with what data may not.
+        log.error("crashed", error=type(error).__name__, at=_origin(error))
+        _exit_now(1)
+    consumer.http.close()
+    consumer.classifier.close()
+    log.info("stopped")
+
+
+@app.command(name="check-config", context_settings=_FORWARD)
+def check_config(context: typer.Context) -> None:
+    """Print the effective configuration as JSON, secrets masked; exit 2 if it does not hold together."""
+    settings = _settings(context)
+    sys.stdout.write(json.dumps(_shown(settings), indent=2) + "\n")
+
+
+@app.command()
+def classify(
+    bundle: Annotated[str | None, typer.Option(help="Bundle (path or URL); the one that ships if absent.")] = None,
+) -> None:
+    """Classify lines from stdin, JSON or plain text, to one JSON object a line on stdout. Needs no Kafka.
+
+    Exits 1 if a line could not be classified; its output line holds the error.
+    """
+    configure_logs("auto", "warning")
+    try:
+        failed = classify_lines(sys.stdin.buffer, sys.stdout, bundle)
+    except FatalError as fatal:
+        _fail(str(fatal))
+    if failed:
+        raise typer.Exit(1)
+
+
+@dlq_app.command()
+def accept(
+    reason: Annotated[str, typer.Option(help="Why the dead letters are expected; it is recorded.")],
+    duration_s: Annotated[float, typer.Option(help="How long the limits rest, in seconds.", min=1)] = 3600,
+) -> None:
+    """Let a consumer go on that stopped because too many records became dead letters."""
+    try:
+        settings = ConsumerSettings()
+        facts = check_topics(
+            settings.as_librdkafka(),
+            events=settings.events_topic,
+            results=settings.results_topic,
+            dead_letters=settings.dead_letter_topic,
+        )
+        database = create_database(
+            settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
+        )
+        check_revision(database)
+        DeadLetterHistory(database, facts.topic_id).accept(reason, duration_s)
+    except ValidationError as invalid:
+        _fail(explain(invalid), 2)
+    except (FatalError, TransientError) as error:
+        _fail(str(error))
+    err.print(f"accepted for {duration_s:.0f} s: waiting consumers go on within a few seconds")
+
+
+def _shown(settings: ConsumerSettings) -> dict[str, Any]:
+    shown = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        if isinstance(getattr(settings, name), SecretStr):
+            shown[name] = "**********"
+        if field.validation_alias == "DATABASE_URL":
+            shown[name] = settings.database_address()
+    return shown
+
+
+def _origin(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return "unknown" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+
+
+def _exit_now(code: int) -> NoReturn:
+    # A hung inference thread would keep a normal exit waiting for ever; nothing in flight is worth saving.
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    app()

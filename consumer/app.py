@@ -1,0 +1,229 @@
+"""Puts the consumer together from its settings. The one place that knows every part."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import structlog
+from sqlalchemy import Engine as Database
+from stamina import RetryingCaller
+
+from consumer.checkpoint import Checkpoint, Topics, VerdictLedger
+from consumer.dead_letter_limit import DeadLetterLimit
+from consumer.engine import Budgets, Engine
+from consumer.errors import FatalError, TransientError
+from consumer.health import Health
+from consumer.http_server import HttpServer
+from consumer.inference.bundle import Bundle, default_bundle, load_bundle, require_feedback_heads
+from consumer.inference.classifier import Classifier
+from consumer.inference.isolation import classify_isolating
+from consumer.inference.manifest import BundleError
+from consumer.metrics import Metrics
+from consumer.policy import load_policy
+from consumer.preparation import Preparation
+from consumer.settings import ConsumerSettings
+from consumer.sinks.database import connected, create_database
+from consumer.sinks.dead_letter_history import DeadLetterHistory
+from consumer.sinks.ledger import Ledger
+from consumer.sinks.window_marks import WindowMarks
+from consumer.start_positions import StartPositions
+from consumer.suspects import Suspects
+from consumer.transport.base import Transport
+from consumer.transport.kafka import KafkaTransport
+from consumer.transport.kafka_config import KafkaOptions
+from consumer.transport.topic_check import TopicFacts, check_topics
+from consumer.window import WindowBuffer
+from schemas.migrate import current_revision, newest_revision
+
+log = structlog.get_logger(__name__)
+APP_VERSION = version("feedback-stream")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A consumer ready to start. `http` already serves, and says not ready."""
+
+    engine: Engine
+    http: HttpServer
+    health: Health
+    classifier: Classifier
+
+
+def _unchanged(part: T) -> T:
+    return part
+
+
+def open_bundle(settings: ConsumerSettings) -> Bundle:
+    """Load the bundle that the settings name.
+
+    Raises:
+        FatalError: it cannot be used; the message names the file and the reason.
+    """
+    try:
+        return load_bundle(
+            settings.bundle_url or default_bundle(), allowed_prefixes=settings.bundle_allowed_prefixes or None
+        )
+    except BundleError as error:
+        raise FatalError(f"bundle refused: {error}") from error
+
+
+def build(
+    settings: ConsumerSettings,
+    *,
+    around_ledger: Callable[[VerdictLedger], VerdictLedger] = _unchanged,
+    around_transport: Callable[[Transport], Transport] = _unchanged,
+) -> Consumer:
+    """Check everything that can be checked, warm the model up, and connect the parts.
+
+    `around_ledger` and `around_transport` are the seams between a checkpoint's steps: a test wraps them to stop there.
+
+    Raises:
+        FatalError: a dependency refuses, or something does not fit; the message says what to do.
+    """
+    metrics = Metrics(settings.events_topic)
+    health = Health()
+    health.wait_for("starting")
+    bundle = open_bundle(settings)
+    try:
+        require_feedback_heads(bundle)
+    except BundleError as error:
+        raise FatalError(f"bundle refused: {error}") from error
+    manifest = bundle.manifest
+    metrics.describe_model(manifest)
+    policy = load_policy(settings.policy_file)
+    http = HttpServer(
+        settings.http_host,
+        settings.http_port,
+        health=health,
+        registry=metrics.registry,
+        info=lambda: _info(settings, bundle),
+    )
+    log.info("http_listening", host=settings.http_host, port=http.port)
+    classifier = Classifier(
+        bundle,
+        threads=settings.inference_threads,
+        deadline_s=settings.inference_deadline_s,
+        on_batch=metrics.observe_batch,
+    )
+    try:
+        classifier.warm_up()
+    except BundleError as error:
+        raise FatalError(f"bundle refused: {error}") from error
+    log.info("model_warm", name=manifest.name, version=manifest.version)
+
+    connection = settings.as_librdkafka()
+    facts = _patiently(
+        partial(
+            check_topics,
+            connection,
+            events=settings.events_topic,
+            results=settings.results_topic,
+            dead_letters=settings.dead_letter_topic,
+        ),
+        settings.outage_budget_s,
+    )
+    database = create_database(
+        settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
+    )
+    _patiently(partial(check_revision, database), settings.outage_budget_s)
+    transport = around_transport(KafkaTransport(_kafka_options(settings, facts)))
+    ledger = Ledger(database, facts.topic_id, APP_VERSION)
+    engine = Engine(
+        transport=transport,
+        buffer=WindowBuffer(
+            max_records=settings.max_window_records,
+            max_bytes=settings.max_window_bytes,
+            max_wait_s=settings.max_wait_ms / 1000,
+        ),
+        preparation=Preparation(
+            topic=settings.events_topic,
+            topic_id=facts.topic_id,
+            results_topic=settings.results_topic,
+            max_output_bytes=facts.max_output_bytes,
+            policy=policy,
+            model=manifest,
+        ),
+        classify=partial(classify_isolating, classifier),
+        knowledge=ledger,
+        checkpoint=Checkpoint(
+            topics=Topics(
+                settings.events_topic, settings.results_topic, settings.dead_letter_topic, facts.max_output_bytes
+            ),
+            ledger=around_ledger(ledger),
+            transport=transport,
+            limit=DeadLetterLimit(
+                settings.dead_letter_max_share,
+                settings.dead_letter_max_run,
+                DeadLetterHistory(database, facts.topic_id),
+            ),
+            metrics=metrics,
+        ),
+        suspects=Suspects(WindowMarks(database, facts.topic_id, settings.group_id)),
+        start_positions=StartPositions(ledger.next_offsets, accept_mismatch=settings.accept_offset_mismatch),
+        budgets=Budgets(settings.revoke_budget_s, settings.shutdown_budget_s),
+        metrics=metrics,
+        health=health,
+    )
+    return Consumer(engine, http, health, classifier)
+
+
+def check_revision(database: Database) -> None:
+    """Refuse a database whose layout is not the one this code works with.
+
+    Raises:
+        TransientError: the database is away.
+        FatalError: it is at another revision, or refuses.
+    """
+    with connected(database) as connection:
+        found = current_revision(connection)
+    if found != newest_revision():
+        raise FatalError(
+            f"the database is at revision {found or 'none'}, this version needs {newest_revision()}: "
+            "run `python -m schemas migrate`"
+        )
+
+
+def _kafka_options(settings: ConsumerSettings, facts: TopicFacts) -> KafkaOptions:
+    return KafkaOptions(
+        connection=settings.as_librdkafka(),
+        group_id=settings.group_id,
+        replica_id=settings.replica_id,
+        events_topic=settings.events_topic,
+        static_membership=settings.static_membership,
+        session_timeout_ms=settings.session_timeout_ms,
+        max_poll_interval_ms=settings.max_poll_interval_ms,
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+        outage_budget_s=settings.outage_budget_s,
+        max_output_bytes=facts.max_output_bytes,
+        librdkafka=settings.librdkafka,
+    )
+
+
+def _patiently(operation: Callable[[], T], budget_s: float) -> T:
+    """At the start too, a dependency that is away is waited for, with back-off and jitter."""
+    started_s = time.monotonic()
+    caller = RetryingCaller(attempts=None, timeout=budget_s, wait_initial=0.2, wait_max=5.0, wait_jitter=0.5)
+    try:
+        return caller(TransientError, operation)
+    except TransientError as error:
+        waited_s = time.monotonic() - started_s
+        raise FatalError(f"gave up after {waited_s:.0f} s: {error}") from error
+
+
+def _info(settings: ConsumerSettings, bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "version": APP_VERSION,
+        "group_id": settings.group_id,
+        "replica_id": settings.replica_id,
+        "topics": {
+            "events": settings.events_topic,
+            "results": settings.results_topic,
+            "dead_letters": settings.dead_letter_topic,
+        },
+        "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.sha256},
+    }

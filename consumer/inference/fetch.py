@@ -1,0 +1,194 @@
+"""Copies of remote bundles: which URLs are allowed, how they reach the cache, and which copy serves in need."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from fsspec.core import url_to_fs
+
+from consumer.inference.manifest import MANIFEST_FILE, BundleError, read_manifest
+
+_log = logging.getLogger(__name__)
+
+# The one in use and the one before it, so that going back needs no network.
+_COPIES_KEPT: Final = 2
+_INCOMING: Final = "incoming-"
+
+CheckedT = TypeVar("CheckedT")
+
+
+class _FetchError(Exception):
+    """The remote place did not give a file; the message says why."""
+
+
+def local_path(url: str) -> Path | None:
+    """The folder that a plain path or a `file://` URL names; None for every other URL."""
+    if "://" not in url:
+        return Path(url).expanduser().resolve()
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://")).resolve()
+    return None
+
+
+def require_allowed(url: str, prefixes: Sequence[str]) -> None:
+    """Check that a URL lies inside one of the prefixes.
+
+    Raises:
+        BundleError: it does not.
+    """
+    canonical = _canonical(url)
+    for prefix in prefixes:
+        allowed = _canonical(prefix)
+        if canonical == allowed or canonical.startswith(allowed.rstrip("/") + "/"):
+            return
+    raise BundleError(
+        f"{shown(url)}: outside the allowed places for bundles ({', '.join(shown(prefix) for prefix in prefixes)}); "
+        "move the bundle there or add its folder to the allowed prefixes"
+    )
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret in it: user, password and query."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def fetch(url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT]) -> CheckedT:
+    """Copy a remote bundle into the cache, unless the same bundle is there, and check it.
+
+    A copy enters the cache only after `check` passed. When the remote place gives no answer, the newest copy of the
+    same URL serves instead and a warning says so; a bundle that is there but broken is refused.
+
+    Args:
+        url: any URL of fsspec.
+        cache_dir: where copies are kept; the user's cache when None.
+        check: gets a local folder; raises `BundleError` when the bundle in it is broken.
+
+    Returns:
+        What `check` returned for the folder in the cache.
+
+    Raises:
+        BundleError: the bundle is broken, or cannot be fetched and no copy is in the cache.
+    """
+    home = (cache_dir or _user_cache()) / hashlib.sha256(url.encode()).hexdigest()[:16]
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{home}: cannot be made ({error.strerror}); name a cache folder that is writable") from error
+    try:
+        remote = _Remote(url)
+        manifest = remote.read(MANIFEST_FILE)
+        folder = home / hashlib.sha256(manifest).hexdigest()[:16]
+        checked = _check_copy(folder, check)
+        if checked is not None:
+            return checked
+        _download(remote, manifest, folder, check)
+    except _FetchError as error:
+        folder = _newest_copy(home, error)
+        _log.warning("%s; the copy in %s serves instead", error, folder)
+    checked = check(folder)
+    _prune(home)
+    return checked
+
+
+class _Remote:
+    """A remote folder, read file by file."""
+
+    def __init__(self, url: str) -> None:
+        self.shown = shown(url)
+        if "::" in url:
+            raise BundleError(f"{self.shown}: chained URLs are not supported; name the folder of the bundle itself")
+        try:
+            self._files, self._root = url_to_fs(url)
+        except ImportError as error:
+            raise BundleError(
+                f"{self.shown}: no library for this kind of URL is installed ({error}); for s3:// install the extra s3"
+            ) from error
+        except ValueError as error:
+            raise BundleError(f"{self.shown}: {error}; use a path, file:// or s3://") from error
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._try(name, self._files.cat_file, self._path(name))
+        return content
+
+    def copy(self, name: str, to: Path) -> None:
+        self._try(name, self._files.get_file, self._path(name), str(to))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+    def _try(self, name: str, call: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401 - what the call gives
+        try:
+            return call(*arguments)
+        except Exception as error:
+            # Storage libraries raise errors of their own, whose words may hold signed URLs.
+            reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+            raise _FetchError(f"{self.shown}/{name}: cannot be fetched ({reason})") from error
+
+
+def _download(remote: _Remote, manifest: bytes, folder: Path, check: Callable[[Path], object]) -> None:
+    incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder.parent))
+    try:
+        (incoming / MANIFEST_FILE).write_bytes(manifest)
+        for name in read_manifest(incoming).files:
+            remote.copy(name, incoming / name)
+        check(incoming)
+        if not folder.exists():  # another process may have brought the same bundle meanwhile
+            incoming.rename(folder)
+    except BundleError as error:
+        raise BundleError(str(error).replace(str(incoming), remote.shown)) from error
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _check_copy(folder: Path, check: Callable[[Path], CheckedT]) -> CheckedT | None:
+    """Check a copy that may be in the cache; a damaged one is removed, so that it is fetched again."""
+    if not folder.is_dir():
+        return None
+    try:
+        checked = check(folder)
+    except BundleError:
+        shutil.rmtree(folder)
+        return None
+    os.utime(folder)
+    return checked
+
+
+def _newest_copy(home: Path, error: _FetchError) -> Path:
+    copies = _copies(home)
+    if not copies:
+        raise BundleError(f"{error} and no copy of it is in the cache; check the URL and the access to it") from error
+    return copies[0]
+
+
+def _prune(home: Path) -> None:
+    for folder in _copies(home)[_COPIES_KEPT:]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copies(home: Path) -> list[Path]:
+    """The copies in the cache, the one used last first."""
+    copies = [folder for folder in home.iterdir() if not folder.name.startswith(_INCOMING)]
+    return sorted(copies, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+
+
+def _canonical(url: str) -> str:
+    folder = local_path(url)
+    if folder is not None:
+        return f"file://{folder}"
+    scheme, _, path = url.partition("://")
+    if ".." in PurePosixPath(unquote(path)).parts:
+        raise BundleError(f"{shown(url)}: '..' is not allowed in the URL of a bundle")
+    return f"{scheme.lower()}://{path}"
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "feedback-stream" / "bundles"

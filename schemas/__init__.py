@@ -1,0 +1,1 @@
+"""The contracts: event and result types, labels, headers, topics and tables. Imports nothing else of this project."""

@@ -1,0 +1,82 @@
+"""The classified record, version 1: what subscribers of `feedback.classified` receive."""
+
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.event import NormalisedEvent, UtcDatetime
+from schemas.labels import Category, Constructive, Sentiment
+
+Probability = float
+Priority = Literal["low", "normal", "high", "urgent"]
+
+
+class SentimentVerdict(BaseModel):
+    """The writer's tone. `score` is the probability of `label`; `scores` holds all three."""
+
+    label: Sentiment
+    score: Probability
+    scores: dict[Sentiment, Probability]
+
+
+class CategoryVerdict(BaseModel):
+    """What the message asks its receiver to do. `scores` holds all eight."""
+
+    label: Category
+    score: Probability
+    scores: dict[Category, Probability]
+
+
+class ConstructiveVerdict(BaseModel):
+    """Whether the message holds a suggestion that its receiver could act on."""
+
+    label: Constructive
+    score: Probability
+    scores: dict[Constructive, Probability]
+
+
+class Routing(BaseModel):
+    """Where the message should go, by the consumer's policy file."""
+
+    queue: str
+    priority: Priority
+    suggested_reply: str | None
+
+
+class ModelReference(BaseModel):
+    """The bundle that decided. `sha256` is that of its ONNX graph."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    version: str
+    sha256: str
+
+
+class SourceCoordinates(BaseModel):
+    """The record that this result answers. `topic_id` tells a re-created topic from the one before it."""
+
+    topic: str
+    topic_id: UUID
+    partition: int
+    offset: int
+
+
+class ClassifiedFeedback(BaseModel):
+    """One event with its verdicts. One is visible (read_committed) for each distinct `event.event_id`."""
+
+    model_config = ConfigDict(hide_input_in_errors=True, title="ClassifiedFeedback")
+
+    event: NormalisedEvent
+    sentiment: SentimentVerdict
+    category: CategoryVerdict
+    constructive: ConstructiveVerdict
+    needs_review: bool = Field(description="The model is unsure: a person should look.")
+    routing: Routing
+    model: ModelReference
+    revision: int = Field(ge=1, description="1 at first; later re-classifications count up.")
+    classified_at: UtcDatetime
+    latency_ms: float = Field(description="From the Kafka record's timestamp to classified_at.")
+    source: SourceCoordinates
+    traceparent: str | None = Field(description="W3C trace context of the event, where it had one.")

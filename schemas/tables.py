@@ -1,0 +1,212 @@
+"""The PostgreSQL tables. `schemas/migrations` creates them; a test keeps the two in step."""
+
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from schemas.labels import CATEGORIES, CONSTRUCTIVE, SENTIMENTS
+
+metadata: Final = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+OUTCOMES: Final = ("classified", "duplicate", "conflict", "dead_letter", "erased")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+feedback: Final = Table(
+    "feedback",
+    metadata,
+    Column("event_id", Uuid, nullable=False),
+    # The record that owns the id: a replay of it emits the stored result, any other record is a duplicate.
+    Column("source_topic", Text, nullable=False),
+    Column("source_topic_id", Uuid, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
+    Column("record_key", LargeBinary),
+    Column("payload_sha256", LargeBinary, nullable=False),
+    # The event as normalised.
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("rating", SmallInteger),
+    Column("customer_id", Text),
+    Column("product", Text),
+    Column("language", Text),
+    Column("metadata", JSONB, nullable=False),
+    Column("extra", JSONB, nullable=False),
+    Column("flags", ARRAY(Text), nullable=False),
+    # The verdicts.
+    Column("sentiment", Text, nullable=False),
+    Column("sentiment_scores", JSONB, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("category_scores", JSONB, nullable=False),
+    Column(
+        "constructive",
+        Text,
+        nullable=False,
+    ),
+    Column("constructive_scores", JSONB, nullable=False),
+    Column("needs_review", Boolean, nullable=False),
+    Column("queue", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("suggested_reply", Text),
+    # Where and when they come from.
+    Column("model_name", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("model_sha256", Text, nullable=False),
+    Column("revision", Integer, nullable=False, server_default=text("1")),
+    Column("classified_at", DateTime(timezone=True), nullable=False),
+    Column("latency_ms", Double, nullable=False),
+    Column("traceparent", Text),
+    Column("tracestate", Text),
+    Column("stored_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_one_of("sentiment", SENTIMENTS), name="sentiment"),
+    CheckConstraint(_one_of("category", CATEGORIES), name="category"),
+    CheckConstraint(_one_of("constructive", CONSTRUCTIVE), name="constructive"),
+    PrimaryKeyConstraint("event_id"),
+    Index(None, "occurred_at"),
+    Index(None, "category", "occurred_at"),
+    Index(None, "sentiment", "occurred_at"),
+    Index(None, "source", "occurred_at"),
+    Index("ix_feedback_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+    Index("ix_feedback_needs_review", "occurred_at", postgresql_where=text("needs_review")),
+    Index("ix_feedback_text_search", text("to_tsvector('english', text)"), postgresql_using="gin"),
+)
+
+record_outcomes: Final = Table(
+    "record_outcomes",
+    metadata,
+    Column("source_topic_id", Uuid, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    # Null where no id could be read.
+    Column("event_id", Uuid),
+    Column("payload_sha256", LargeBinary),
+    # Set for dead letters and conflicts; the message never holds input.
+    Column("stage", Text),
+    Column("error_class", Text),
+    Column("error_message", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    Column("app_version", Text, nullable=False),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_one_of("outcome", OUTCOMES), name="outcome"),
+    PrimaryKeyConstraint("source_topic_id", "source_partition", "source_offset"),
+    # Operators look dead letters up by time; classified records, nearly all, stay out of this index.
+    Index(
+        "ix_record_outcomes_dead_letters",
+        "recorded_at",
+        postgresql_where=text("outcome IN ('dead_letter', 'conflict')"),
+    ),
+    comment="The first verdict on every record, which stands. No personal data. Kept longer than the topics.",
+)
+
+window_marks: Final = Table(
+    "window_marks",
+    metadata,
+    Column("consumer_group", Text, nullable=False),
+    Column("source_topic_id", Uuid, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    PrimaryKeyConstraint("consumer_group", "source_topic_id", "source_partition"),
+    comment="What a partition's owner was classifying: if it dies there, the next owner tries these records singly.",
+)
+
+dead_letter_acceptances: Final = Table(
+    "dead_letter_acceptances",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("source_topic_id", Uuid, nullable=False),
+    Column("accepted_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("reason", Text, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index(None, "source_topic_id", "expires_at"),
+    comment="An operator's word that a run of dead letters is expected: the limits rest until expires_at.",
+)
+
+labels: Final = Table(
+    "labels",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("category", Text),
+    Column("sentiment", Text),
+    Column("constructive", Text),
+    Column("labelled_by", Text, nullable=False),
+    Column("labelled_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_one_of("category", CATEGORIES), name="category"),
+    CheckConstraint(_one_of("sentiment", SENTIMENTS), name="sentiment"),
+    CheckConstraint(_one_of("constructive", CONSTRUCTIVE), name="constructive"),
+    PrimaryKeyConstraint("id"),
+    Index(None, "event_id"),
+    Index(None, "labelled_at"),
+    comment="Corrections made by people; the newest for an event counts.",
+)
+
+model_versions: Final = Table(
+    "model_versions",
+    metadata,
+    Column("sha256", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("manifest", JSONB, nullable=False),
+    Column("announced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_one_of("state", ("live", "shadow", "retired")), name="state"),
+    PrimaryKeyConstraint("sha256"),
+    Index(None, "state", "announced_at"),
+)
+
+training_jobs: Final = Table(
+    "training_jobs",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+    ),
+    Column("requested_by", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    Column("settings", JSONB, nullable=False),
+    Column("report", JSONB),
+    Column("error", Text),
+    CheckConstraint(_one_of("state", ("queued", "running", "succeeded", "failed", "cancelled")), name="state"),
+    PrimaryKeyConstraint("id"),
+    Index(None, "state", "requested_at"),
+)
