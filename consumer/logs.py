@@ -13,7 +13,7 @@ def configure_logs(format_: Literal["auto", "json", "console"], level: str) -> N
     as_text = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
     # A traceback's frames may hold a customer's text in their locals: plain tracebacks only.
     renderers: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

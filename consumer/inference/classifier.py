@@ -20,7 +20,7 @@ from consumer.inference.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FIL
 from consumer.inference.session import ATTENTION_MASK, INPUT_IDS, GraphSession, open_session
 from consumer.inference.workers import Workers
 
-DEFAULT_MAX_BATCH_TOKENS: Final = 2048
+DEFAULT_MAX_BATCH_TOKENS: Final = 256
 DEFAULT_DEADLINE_S: Final = 30.0
 _TERMINATE_GRACE_S: Final = 5.0
 _SCORE_DECIMALS: Final = 6

@@ -42,15 +42,12 @@ def require_allowed(url: str, prefixes: Sequence[str]) -> None:
     Raises:
         BundleError: it does not.
     """
-    canonical = _canonical(url)
-    for prefix in prefixes:
-        allowed = _canonical(prefix)
-        if canonical == allowed or canonical.startswith(allowed.rstrip("/") + "/"):
-            return
-    raise BundleError(
-        f"{shown(url)}: outside the allowed places for bundles ({', '.join(shown(prefix) for prefix in prefixes)}); "
-        "move the bundle there or add its folder to the allowed prefixes"
-    )
+    place = f"{_canonical(url)}/"
+    if not any(place.startswith(f"{_canonical(prefix).rstrip('/')}/") for prefix in prefixes):
+        raise BundleError(
+            f"{shown(url)}: outside the allowed places for bundles ({', '.join(shown(prefix) for prefix in prefixes)}); "
+            "move the bundle there or add its folder to the allowed prefixes"
+        )
 
 
 def shown(url: str) -> str:

@@ -19,6 +19,7 @@ from consumer.errors import FatalError, TransientError
 from consumer.records import Headers, OutboundRecord, SourceRecord
 from consumer.transport.base import AssignmentListener, TransactionAbortedError
 from consumer.transport.kafka_config import KafkaOptions
+from consumer.transport.kafka_logs import client_logger
 from consumer.transport.outage import OutageBudget
 
 log = structlog.get_logger(__name__)
@@ -50,8 +51,9 @@ class KafkaTransport:
         self._topic = options.events_topic
         self._outage = OutageBudget("Kafka", options.outage_budget_s)
         self._next_probe_s = 0.0
-        self._consumer = Consumer({**options.consumer(), "error_cb": self._on_client_error})
-        self._producer = Producer({**options.producer(), "error_cb": self._on_client_error})
+        callbacks = {"error_cb": self._on_client_error, "logger": client_logger()}
+        self._consumer = Consumer({**options.consumer(), **callbacks})
+        self._producer = Producer({**options.producer(), **callbacks})
         self._listener: AssignmentListener | None = None
         self._assignment: dict[int, int] = {}
         self._expected: dict[int, int] = {}
@@ -81,15 +83,18 @@ class KafkaTransport:
 
     def poll(self, max_records: int, timeout_s: float) -> list[SourceRecord]:
         """See `Transport`."""
-        self._producer.poll(0)
-        # consume() alone would wait out its timeout to fill the batch: wait for one, then take what is there.
-        first = self._consumer.poll(timeout_s)
+        try:
+            self._producer.poll(0)
+            # consume() alone would wait out its timeout to fill the batch: wait for one, then take what is there.
+            first = self._consumer.poll(timeout_s)
+            messages = [] if first is None else [first]
+            if messages and max_records > 1:
+                messages += self._consumer.consume(max_records - 1, 0)
+        except KafkaException as failure:
+            # What was handed out before the failure must be read again.
+            self._judge(failure.args[0])
+            raise TransactionAbortedError(failure.args[0].name()) from None
         self._probe_while_away()
-        if first is None:
-            return []
-        messages = [first]
-        if max_records > 1:
-            messages += self._consumer.consume(max_records - 1, 0)
         records = [record for message in messages if (record := self._accept(message)) is not None]
         # A rebalance inside consume() may have taken a partition after its records were handed out.
         return [record for record in records if self._assignment.get(record.partition) == record.epoch]
