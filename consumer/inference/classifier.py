@@ -75,8 +75,8 @@ class _BatchResult:
 class Classifier:
     """Classifies texts with one bundle on the CPU; several threads may call it.
 
-    The int8 graph scales its activations over the whole batch, so a text's scores depend slightly on the texts that
-    share its batch (the docs give the measured difference).
+    An int8 graph takes one scale for all activations of a batch, so a text's scores depend on the texts beside it, by
+    about as much as quantisation itself changes them.
     """
 
     def __init__(

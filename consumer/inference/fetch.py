@@ -44,9 +44,10 @@ def require_allowed(url: str, prefixes: Sequence[str]) -> None:
     """
     place = f"{_canonical(url)}/"
     if not any(place.startswith(f"{_canonical(prefix).rstrip('/')}/") for prefix in prefixes):
+        places = ", ".join(shown(prefix) for prefix in prefixes)
         raise BundleError(
-            f"{shown(url)}: outside the allowed places for bundles ({', '.join(shown(prefix) for prefix in prefixes)}); "
-            "move the bundle there or add its folder to the allowed prefixes"
+            f"{shown(url)}: outside the allowed places for bundles ({places}); move the bundle there or add its folder "
+            "to the allowed prefixes"
         )
 
 

@@ -1,16 +1,28 @@
 """What must hold of the topics before the first record is read."""
 
+import time
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from consumer.errors import FatalError, TransientError
 from schemas.connection import LibrdkafkaConfig
 
 _REQUEST_TIMEOUT_S: Final = 10.0
+# Brokers hear of a topic a moment after its maker does.
+_NEWLY_MADE_S: Final = 5.0
+_64_BITS: Final = 2**64 - 1
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +42,35 @@ def check_topics(connection: LibrdkafkaConfig, *, events: str, results: str, dea
     """
     names = [events, results, dead_letters]
     admin = AdminClient({**connection, "log_level": 0})
-    try:
-        described = admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT_S)
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        topic_id = described[events].result().topic_id
-        for name in (results, dead_letters):
-            described[name].result()
-        configs = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S)
-        limits = {
-            resource.name: int(future.result()["max.message.bytes"].value) for resource, future in configs.items()
-        }
-    except KafkaException as failure:
-        error = failure.args[0]
-        if error.retriable() or error.name() in {"_TIMED_OUT", "_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE"}:
-            raise TransientError(f"Kafka: {error.name()}") from None
-        raise FatalError(
-            f"the topics {', '.join(names)} cannot be checked: {error.name()}; run `python -m schemas topics apply`"
-        ) from None
+    deadline_s = time.monotonic() + _NEWLY_MADE_S
+    while True:
+        try:
+            topic_id, limits = _describe(admin, names, events)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and time.monotonic() < deadline_s:
+                time.sleep(0.2)
+                continue
+            if error.retriable() or error.code() in _AWAY:
+                raise TransientError(f"Kafka: {error.name()}") from None
+            raise FatalError(
+                f"the topics {', '.join(names)} cannot be checked: {error.name()}: run `python -m schemas topics apply`"
+            ) from None
+        break
     for name in (results, dead_letters):
         if limits[name] < 2 * limits[events]:
             raise FatalError(
                 f"{name} takes records of {limits[name]} bytes, less than twice the {limits[events]} of {events}: "
                 "run `python -m schemas topics apply`"
             )
-    uuid = UUID(
-        int=(topic_id.get_most_significant_bits() & (2**64 - 1)) << 64
-        | (topic_id.get_least_significant_bits() & (2**64 - 1))
-    )
-    return TopicFacts(topic_id=uuid, max_output_bytes=min(limits[results], limits[dead_letters]))
+    return TopicFacts(topic_id=topic_id, max_output_bytes=min(limits[results], limits[dead_letters]))
+
+
+def _describe(admin: AdminClient, names: list[str], events: str) -> tuple[UUID, dict[str, int]]:
+    described = admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT_S)
+    topic_ids = {name: future.result().topic_id for name, future in described.items()}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    configs = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S)
+    limits = {resource.name: int(future.result()["max.message.bytes"].value) for resource, future in configs.items()}
+    high, low = topic_ids[events].get_most_significant_bits(), topic_ids[events].get_least_significant_bits()
+    return UUID(int=(high & _64_BITS) << 64 | low & _64_BITS), limits

@@ -9,7 +9,7 @@ from consumer.inference.manifest import MODEL_FILE
 from tests.inference.faults import FaultySession
 from tests.inference.tiny_bundle import build_tiny_bundle
 
-DEADLINE_S = 0.3
+DEADLINE_S = 0.5
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ class FixedLogits:
 
     def run(self, output_names: Any, input_feed: Any, _: Any, /) -> list[Any]:
         rows = len(input_feed["input_ids"])
-        return [np.tile(np.float32(self._logits[name]), (rows, 1)) for name in output_names]
+        return [np.tile(np.array(self._logits[name], np.float32), (rows, 1)) for name in output_names]
+
+
+def give(session: FixedLogits, _: Path) -> FixedLogits:
+    return session
 
 
 def scores(verdicts: list[Verdict]) -> list[list[float]]:
@@ -55,7 +60,7 @@ def test_equal_scores_go_to_the_first_label_and_unsure_texts_to_review(bundle: B
     logits = {f"{head}_logits": [0.0] * len(labels) for head, labels in HEADS.items()}
     for category, needs_review in ([0.0] * 8, True), ([0.0, 9.0, *[0.0] * 5, 9.0], True), ([0.0] * 7 + [9.0], False):
         session = FixedLogits({**logits, "category_logits": category})
-        classifier = Classifier(bundle, threads=1, open_session=lambda _, session=session: session)
+        classifier = Classifier(bundle, threads=1, open_session=partial(give, session))
         verdict = classifier.classify(["text"])[0]
         classifier.close()
 

@@ -45,7 +45,7 @@ def build_tiny_bundle(folder: Path, *, version: str = "1", seed: int = 0) -> Pat
     random = np.random.default_rng(7)
     embedding = random.normal(size=(len(vocabulary), _WIDTH)).astype(np.float32)
     heads = {
-        head: np.roll((_SCALE * random.normal(size=(_WIDTH, len(labels)))).astype(np.float32), seed, axis=1)
+        str(head): np.roll((_SCALE * random.normal(size=(_WIDTH, len(labels)))).astype(np.float32), seed, axis=1)
         for head, labels in HEADS.items()
     }
     tokenizer = _tokenizer(vocabulary)
