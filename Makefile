@@ -50,16 +50,16 @@ format: $(DEV_STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 
 up: $(RUN_STAMP) ## Start Kafka, PostgreSQL and a consumer, and leave them running
-	@$(BIN)/python -m devstack.local up
+	@$(BIN)/python -m demo.local up
 
 status: $(RUN_STAMP) ## Show what `make up` left running
-	@$(BIN)/python -m devstack.local status
+	@$(BIN)/python -m demo.local status
 
 down: $(RUN_STAMP) ## Stop what `make up` started; data stays
-	@$(BIN)/python -m devstack.local down
+	@$(BIN)/python -m demo.local down
 
 clean-data: $(RUN_STAMP) ## Stop it and remove its data
-	@$(BIN)/python -m devstack.local clean
+	@$(BIN)/python -m demo.local clean
 
 generate: $(RUN_STAMP) ## Write the generated contract files
 	$(BIN)/python -m schemas generate

@@ -163,7 +163,9 @@ def build(
             metrics=metrics,
         ),
         suspects=Suspects(WindowMarks(database, facts.topic_id, settings.group_id)),
-        start_positions=StartPositions(ledger.next_offsets, accept_mismatch=settings.accept_offset_mismatch),
+        start_positions=StartPositions(
+            ledger, in_flight_records=2 * settings.max_window_records, accept_mismatch=settings.accept_offset_mismatch
+        ),
         budgets=Budgets(settings.revoke_budget_s, settings.shutdown_budget_s),
         metrics=metrics,
         health=health,

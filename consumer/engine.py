@@ -201,9 +201,17 @@ class Engine:
         if self._must_rewind:
             self._transport.rewind()
             self._must_rewind = False
-        new = self._start_positions.check()
-        if new:
-            self._suspects.load(new)
+        new = self._start_positions.unchecked
+        if not new:
+            return
+        first_offsets = self._start_positions.check(self._transport.beginnings(new))
+        if first_offsets:
+            # From here on, a partition without a committed offset is one whose offsets somebody deleted.
+            self._transport.begin()
+            self._transport.send_offsets(first_offsets)
+            self._transport.commit()
+        self._suspects.load(new)
+        self._start_positions.accepted()
 
     def _collect(self) -> None:
         room = self._buffer.room_records

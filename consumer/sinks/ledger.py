@@ -133,6 +133,24 @@ class Ledger:
         with connected(self._database) as connection:
             return {partition: offset + 1 for partition, offset in connection.execute(highest)}
 
+    def count_from(self, partition: int, offset: int, limit_records: int) -> int:
+        """How many records at or above `offset` are recorded, counted up to `limit_records`.
+
+        Raises:
+            TransientError, FatalError: the database is away, or refuses.
+        """
+        recorded = (
+            select(record_outcomes.c.source_offset)
+            .where(
+                record_outcomes.c.source_topic_id == self._topic_id,
+                record_outcomes.c.source_partition == partition,
+                record_outcomes.c.source_offset >= offset,
+            )
+            .limit(limit_records)
+        )
+        with connected(self._database) as connection:
+            return connection.scalar(select(func.count()).select_from(recorded.subquery())) or 0
+
     def _insert(self, connection: Connection, proposals: Sequence[Proposal]) -> None:
         claimed = self._claim(connection, proposals)
         mine = [proposal for proposal in proposals if proposal.coordinates in claimed]

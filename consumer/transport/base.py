@@ -110,6 +110,14 @@ class Transport(Protocol):
         """
         ...
 
+    def beginnings(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """The offset of the oldest record that each partition still holds, or would hold next if it is empty.
+
+        Raises:
+            TransientError: the cluster is away; call again.
+        """
+        ...
+
     def lag(self) -> Mapping[int, int]:
         """Records between what was read and the end, for each assigned partition whose end is known."""
         ...

@@ -168,6 +168,19 @@ class KafkaTransport:
         if self._paused:
             self._consumer.pause(self._positions(self._assignment))
 
+    def beginnings(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """See `Transport`."""
+        try:
+            return {
+                number: self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, number), timeout=_REQUEST_TIMEOUT_S
+                )[0]
+                for number in partitions
+            }
+        except KafkaException as failure:
+            self._judge(failure.args[0])
+            raise TransientError(f"Kafka: {failure.args[0].name()}") from None
+
     def lag(self) -> Mapping[int, int]:
         """See `Transport`."""
         behind = {}

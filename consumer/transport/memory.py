@@ -142,6 +142,10 @@ class InMemoryTransport:
         for partition in self._assignment:
             self._position[partition] = self._broker.committed.get(partition, 0)
 
+    def beginnings(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """See `Transport`."""
+        return dict.fromkeys(partitions, 0)
+
     def lag(self) -> Mapping[int, int]:
         """See `Transport`."""
         return {number: len(self._broker.read(number, self._position[number])) for number in self._assignment}

@@ -41,6 +41,8 @@ def make_settings(
             "bundle_url": str(tiny_bundle),
             "http_port": 0,
             "inference_threads": 1,
+            # A successor takes a killed member's place at once, instead of after its session.
+            "static_membership": True,
             "session_timeout_ms": 6_000,
             "transaction_timeout_ms": 8_000,
             "librdkafka": {"heartbeat.interval.ms": "200"},

@@ -91,6 +91,9 @@ class DyingTransport:
     def rewind(self) -> None:
         self._transport.rewind()
 
+    def beginnings(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        return self._transport.beginnings(partitions)
+
     def lag(self) -> Mapping[int, int]:
         return self._transport.lag()
 

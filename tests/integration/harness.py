@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, Producer
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, func, select
 from sqlalchemy import Engine as Database
 
 from consumer.app import Consumer, build
@@ -188,10 +188,15 @@ class Bench:
         with self.engine.connect() as connection:
             return [dict(row) for row in connection.execute(ordered).mappings()]
 
+    def recorded(self) -> int:
+        """How many ledger entries there are."""
+        with self.engine.connect() as connection:
+            return connection.scalar(select(func.count()).select_from(record_outcomes)) or 0
+
     def wait_for_outcomes(self, count: int, *processes: ConsumerProcess) -> None:
         """Wait until the ledger holds that many entries and a reader sees what they stand for."""
         alive = processes[0].process if processes else None
-        wait_until(lambda: len(self.outcomes()) >= count, f"{count} ledger entries", alive=alive)
+        wait_until(lambda: self.recorded() >= count, f"{count} ledger entries", alive=alive)
         kinds = [outcome["outcome"] for outcome in self.outcomes()]
         visible = sum(kind in {"classified", "dead_letter", "conflict"} for kind in kinds)
         wait_until(

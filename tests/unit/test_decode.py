@@ -83,7 +83,12 @@ def test_an_unknown_schema_version_is_refused(version: bytes) -> None:
 
 def test_refusals_do_not_quote_the_input() -> None:
     canary = "canary-7f3a"
-    for value in (event(event_id=canary), event(metadata={canary: {}}), event(rating=canary), b'{"a": ' + canary.encode()):
+    for value in (
+        event(event_id=canary),
+        event(metadata={canary: {}}),
+        event(rating=canary),
+        b'{"a": ' + canary.encode(),
+    ):
         with pytest.raises(PoisonEvent) as refused:
             decoded(value)
         assert canary not in str(refused.value)
@@ -96,7 +101,9 @@ def test_a_long_text_is_cut_and_flagged() -> None:
 
 
 def test_nul_and_lone_surrogates_leave_the_text() -> None:
-    found = decoded(rb'{"occurred_at": "2026-03-01T10:00:00Z", "source": "web", "text": "a\u0000b\ud800c\ud83d\ude00"}').event
+    found = decoded(
+        rb'{"occurred_at": "2026-03-01T10:00:00Z", "source": "web", "text": "a\u0000b\ud800c\ud83d\ude00"}'
+    ).event
     assert found.text == "ab\ufffdc\U0001f600"
     assert "text_cleaned" in found.flags
 
@@ -119,7 +126,10 @@ def test_deep_nesting_is_bounded_however_deep(depth: int) -> None:
 
 
 def test_an_unlikely_time_is_flagged_and_kept() -> None:
-    future, past = decoded(event(occurred_at="2400-01-01T00:00:00Z")), decoded(event(occurred_at="1970-01-01T00:00:00Z"))
+    future, past = (
+        decoded(event(occurred_at="2400-01-01T00:00:00Z")),
+        decoded(event(occurred_at="1970-01-01T00:00:00Z")),
+    )
     assert (future.event.flags, past.event.flags) == (["occurred_at_future"], ["occurred_at_past"])
     assert future.event.occurred_at == datetime(2400, 1, 1, tzinfo=UTC)
 
@@ -148,7 +158,9 @@ def test_trace_context_is_taken_over_unless_it_is_garbage() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=8), inner, max_size=4)
+    ),
     max_leaves=20,
 )
 
