@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+UPGRADE ?=
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package feedback-stream $(UPGRADE)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # A stamp for each set of packages: what is installed already is not looked at again.
@@ -64,5 +66,8 @@ clean-data: $(RUN_STAMP) ## Stop it and remove its data
 generate: $(RUN_STAMP) ## Write the generated contract files
 	$(BIN)/python -m schemas generate
 
-lock: $(DEV_STAMP) ## Resolve the pinned requirements anew from pyproject.toml
-	$(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --extra consumer --extra devstack --output-file requirements/run.txt pyproject.toml
+lock: $(DEV_STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
+	$(LOCK) --extra consumer --output-file requirements/consumer.txt pyproject.toml
+	$(LOCK) --output-file requirements/build.txt requirements/build.in
+	$(LOCK) --extra consumer --extra devstack --output-file requirements/run.txt pyproject.toml requirements/build.in
+	$(LOCK) --extra dev --output-file requirements/dev.txt pyproject.toml requirements/build.in

@@ -22,7 +22,7 @@ from consumer.sinks.database import create_database
 from consumer.sinks.dead_letter_history import DeadLetterHistory
 from consumer.transport.topic_check import check_topics
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters.")
 app.add_typer(dlq_app, name="dlq")
 err = Console(stderr=True)

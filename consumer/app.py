@@ -87,6 +87,7 @@ def build(
     metrics = Metrics(settings.events_topic)
     health = Health()
     health.wait_for("starting")
+    metrics.ready.set_function(lambda: health.why_not_ready() is None)
     bundle = open_bundle(settings)
     try:
         require_feedback_heads(bundle)
@@ -130,7 +131,7 @@ def build(
         settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
     )
     _patiently(partial(check_revision, database), settings.outage_budget_s)
-    transport = around_transport(KafkaTransport(_kafka_options(settings, facts)))
+    transport = around_transport(KafkaTransport(_kafka_options(settings, facts), health.is_waiting))
     ledger = Ledger(database, facts.topic_id, APP_VERSION)
     engine = Engine(
         transport=transport,

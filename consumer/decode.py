@@ -129,26 +129,28 @@ def _parse_object(value: bytes | None, flags: set[Flag]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise PoisonEvent("decode", "not_utf8", f"the value is not UTF-8 at byte {error.start}") from None
     try:
-        parsed = _loads(text)
+        parsed = _loads(text, flags)
     except RecursionError:
         flags.add("nesting_bounded")
-        parsed = _loads(prune_nesting(text))
+        parsed = _loads(prune_nesting(text), flags)
     if not isinstance(parsed, dict):
         raise PoisonEvent("decode", "not_an_object", "the value is JSON, but no object; an event is a JSON object")
     return parsed
 
 
-def _loads(text: str) -> Any:  # noqa: ANN401 (any JSON value)
+def _loads(text: str, flags: set[Flag]) -> Any:  # noqa: ANN401 (any JSON value)
+    def parse_integer(digits: str) -> int | str:
+        # int() is quadratic, and refuses more than 4,300 digits with an error of its own.
+        if len(digits) <= _MAX_INTEGER_DIGITS:
+            return int(digits)
+        flags.add("value_bounded")
+        return digits
+
     try:
-        return json.loads(text, parse_int=_parse_integer)
+        return json.loads(text, parse_int=parse_integer)
     except ValueError as error:
         position = getattr(error, "pos", None)
         raise PoisonEvent("decode", "not_json", f"the value is not JSON at character {position}") from None
-
-
-def _parse_integer(digits: str) -> int | str:
-    # int() is quadratic, and refuses more than 4,300 digits with an error of its own.
-    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else digits
 
 
 def _validate(content: dict[str, Any]) -> FeedbackEvent:

@@ -35,6 +35,8 @@ _MAX_UNPOLLED_S: Final = 2.0
 _LAG_INTERVAL_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 0.1
 _MAX_BACKOFF_S: Final = 5.0
+# A hiccup does not make a process unready; a dependency that stays away does.
+_PATIENCE_FAILURES: Final = 3
 
 Classify = Callable[[Sequence[str]], Sequence[Verdict | PoisonEvent]]
 
@@ -155,6 +157,8 @@ class Engine:
         except TransientError as transient:
             self._back_off(transient)
         else:
+            if self._failures > _PATIENCE_FAILURES:
+                self._health.wait_for(None)
             self._failures = 0
 
     def stop(self) -> None:
@@ -320,6 +324,8 @@ class Engine:
         self._metrics.retries.inc()
         backoff_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2**self._failures)
         self._failures += 1
+        if self._failures > _PATIENCE_FAILURES:
+            self._health.wait_for(str(error))
         # Jitter, so that replicas do not return all at once.
         backoff_s *= random.uniform(0.5, 1.0)
         log.warning("backing_off", reason=str(error), seconds=round(backoff_s, 2))

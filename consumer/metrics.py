@@ -73,6 +73,7 @@ class Metrics:
             ["topic", "partition"],
             registry=self.registry,
         )
+        self.ready = Gauge("feedback_ready", "1 while /health/ready says so.", registry=self.registry)
         self.assigned_partitions = Gauge(
             "feedback_assigned_partitions", "Partitions assigned to this process.", registry=self.registry
         )

@@ -121,6 +121,7 @@ def _result_headers(row: FeedbackRow) -> Headers:
     trace = ((name, row[name]) for name in (headers.TRACEPARENT, headers.TRACESTATE))
     return (
         (headers.SCHEMA_VERSION, str(headers.RESULT_SCHEMA_VERSION).encode()),
+        (headers.CONTENT_TYPE, b"application/json"),
         (headers.EVENT_ID, str(row["event_id"]).encode()),
         *((name, value.encode()) for name, value in trace if value is not None),
     )

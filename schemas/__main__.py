@@ -16,7 +16,7 @@ from schemas.connection import DatabaseConnection, KafkaConnection
 from schemas.jsonschema import contract_files
 from schemas.topics import TopicDifference, apply_topics, diff_topics, load_topics
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 topics_app = typer.Typer(no_args_is_help=True, help="Compare the cluster's topics with schemas/topics.toml.")
 app.add_typer(topics_app, name="topics")
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 SCHEMA_VERSION: Final = "schema-version"
+CONTENT_TYPE: Final = "content-type"
 EVENT_SCHEMA_VERSION: Final = 1
 RESULT_SCHEMA_VERSION: Final = 1
 

@@ -8,9 +8,9 @@ from consumer.records import OutboundRecord, SourceRecord
 
 
 class TransactionAbortedError(TransientError):
-    """The open transaction was aborted: nothing of it is visible, and the group's offsets did not move.
+    """The open transaction is over: as a rule aborted, or, where a commit's answer was lost, settled by `rewind`.
 
-    The caller drops every record that it holds and calls `Transport.rewind`.
+    The caller drops every record that it holds and calls `Transport.rewind`, which reads from what is committed.
     """
 
 
@@ -96,10 +96,7 @@ class Transport(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make the open transaction visible. Raises as `produce` does.
-
-        A commit whose fate is unknown at the deadline is a FatalError: the next process of this identity resolves it.
-        """
+        """Make the open transaction visible. Raises as `produce` does."""
         ...
 
     def rewind(self) -> None:

@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer as KafkaConsumer
 from confluent_kafka import KafkaError, Producer
-from sqlalchemy import create_engine, func, select
 from sqlalchemy import Engine as Database
+from sqlalchemy import create_engine, func, select
 
 from consumer.app import Consumer, build
 from consumer.records import Headers
@@ -48,7 +48,8 @@ class Visible:
 
     @property
     def document(self) -> dict[str, Any]:
-        return dict(json.loads(self.value or b"null"))
+        document: dict[str, Any] = json.loads(self.value or b"null")
+        return document
 
 
 @dataclass
@@ -67,13 +68,14 @@ class ConsumerProcess:
             lines = self.log_path.read_text().splitlines()
             return next((entry for line in lines if (entry := json.loads(line))["event"] == event), None)
 
-        return wait_until(find, f"{event} in the log of the consumer", alive=self.process)
+        found: dict[str, Any] = wait_until(find, f"{event} in the log of the consumer", alive=self.process)
+        return found
 
     def get(self, path: str) -> tuple[int, str]:
         """GET a path of its HTTP server."""
         port = self.wait_for_log("http_listening")["port"]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -125,7 +127,7 @@ class Bench:
                 key=str(value["event_id"]) if key is None and isinstance(value, dict) and "event_id" in value else key,
                 headers=list(headers),
                 on_delivery=lambda error, _: refused.append(error) if error else None,
-                **({} if partition is None else {"partition": partition}),
+                partition=-1 if partition is None else partition,  # -1: by the key
             )
             producer.poll(0)
         assert producer.flush(DEADLINE_S) == 0
@@ -165,7 +167,7 @@ class Bench:
                 [sys.executable, "-m", module, *arguments], env=environment, stdout=sink, stderr=subprocess.STDOUT
             )
         started = ConsumerProcess(process, log_path)
-        self._cleanup.callback(log_path.unlink)
+        self._cleanup.callback(lambda: sys.stdout.write(log_path.read_text()[-3000:]))
         self._cleanup.callback(started.end, signal.SIGKILL)
         return started
 
@@ -192,6 +194,14 @@ class Bench:
         """How many ledger entries there are."""
         with self.engine.connect() as connection:
             return connection.scalar(select(func.count()).select_from(record_outcomes)) or 0
+
+    def has_recorded(self, count: int) -> bool:
+        """Whether the ledger holds at least so many entries."""
+        return self.recorded() >= count
+
+    def has_ended_or_recorded(self, running: ConsumerProcess, count: int) -> bool:
+        """Whether a process ended, or the ledger holds at least so many entries."""
+        return running.process.poll() is not None or self.has_recorded(count)
 
     def wait_for_outcomes(self, count: int, *processes: ConsumerProcess) -> None:
         """Wait until the ledger holds that many entries and a reader sees what they stand for."""
@@ -264,7 +274,7 @@ def turn_until(condition: Callable[[], object], *consumers: Consumer) -> None:
             consumer.engine.turn()
 
 
-def wait_until(condition: Callable[[], Any], what: str, *, alive: "subprocess.Popen[bytes] | None" = None) -> Any:  # noqa: ANN401 (what the condition returned)
+def wait_until(condition: Callable[[], Any], what: str, *, alive: "subprocess.Popen[bytes] | None" = None) -> Any:
     """Ask until the condition holds; fail at once when the process that should bring it about has ended."""
     deadline_s = time.monotonic() + DEADLINE_S
     while not (found := condition()):
@@ -274,7 +284,7 @@ def wait_until(condition: Callable[[], Any], what: str, *, alive: "subprocess.Po
     return found
 
 
-def _from_beginning(topic: str, partition: int) -> Any:  # noqa: ANN401
+def _from_beginning(topic: str, partition: int) -> Any:
     from confluent_kafka import OFFSET_BEGINNING, TopicPartition  # noqa: PLC0415
 
     return TopicPartition(topic, partition, OFFSET_BEGINNING)

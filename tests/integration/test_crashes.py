@@ -1,6 +1,7 @@
 """Killed at any point, by anything: the next process ends where an undisturbed one would have."""
 
 import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_killed_four_times_in_the_middle_of_a_burst(bench: Bench) -> None:
     bench.publish(events)
     for reached in (200, 1_200, 2_400, 3_600):
         running = bench.process(max_window_records=64)
-        wait_until(lambda at_least=reached: bench.recorded() >= at_least, "some progress", alive=running.process)
+        wait_until(partial(bench.has_recorded, reached), "some progress", alive=running.process)
         assert running.end(signal.SIGKILL) == -signal.SIGKILL
     final = bench.process()
     bench.wait_for_outcomes(5_000, final)
@@ -68,11 +69,7 @@ def test_a_record_that_kills_the_process_is_found_and_given_up(bench: Bench) -> 
     bench.publish([*events[:10], killer, *events[10:]], partition=0)
     for _ in range(6):
         running = bench.process(module="tests.integration.deadly_text", arguments=("deadly",))
-        ended = wait_until(
-            lambda running=running: running.process.poll() is not None or bench.recorded() == 21,
-            "the process to die or to finish",
-        )
-        assert ended
+        wait_until(partial(bench.has_ended_or_recorded, running, 21), "the process to die or to finish")
         if bench.recorded() == 21:
             break
     bench.wait_for_outcomes(21)

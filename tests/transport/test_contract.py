@@ -159,6 +159,17 @@ def emit(member: Transport, world: World, value: bytes, next_offsets: dict[int, 
     member.commit()
 
 
+def finish_as_the_engine_would(member: Transport) -> None:
+    """Whichever call the broker answers first may tell of an abort; then it rewinds and tries again."""
+    for _ in range(3):
+        try:
+            member.send_offsets({0: 1})
+            member.commit()
+        except TransientError:
+            member.rewind()
+            member.begin()
+
+
 def test_records_come_in_order_with_all_that_they_are(world: World) -> None:
     for value in (b"a", b"b", b"c"):
         world.append(value, 0)
@@ -254,6 +265,20 @@ def test_a_partition_that_came_back_has_another_epoch(world: World) -> None:
     assert first.assignment[moved] != before[moved]
 
 
+def test_a_partition_that_left_while_paused_delivers_when_it_comes_back(world: World) -> None:
+    first, _ = started(world)
+    poll_until(first, lambda _: len(first.assignment) == 2)
+    first.pause()
+    second, _ = started(world, "1")
+    poll_until(second, lambda _: len(second.assignment) == 1, first)
+    moved = next(iter(second.assignment))
+    first.resume()
+    world.append(b"a", moved)
+    second.close()
+    records = poll_until(first, lambda found: len(found) == 1)
+    assert records[0].partition == moved
+
+
 def test_an_older_process_of_the_same_identity_is_fenced(world: World) -> None:
     world.append(b"a", 0)
     zombie, _ = started(world)
@@ -262,13 +287,7 @@ def test_an_older_process_of_the_same_identity_is_fenced(world: World) -> None:
     zombie.produce(OutboundRecord(world.output_topic, None, b"zombie", ()))
     successor, _ = started(world)
     with pytest.raises(FatalError):
-        for _ in range(3):
-            # Whichever call the broker answers first tells the zombie; after an abort it tries again, as the engine does.
-            try:
-                zombie.send_offsets({0: 1})
-                zombie.commit()
-            except TransientError:
-                zombie.begin()
+        finish_as_the_engine_would(zombie)
     assert world.visible() == []
     with suppress(TransientError, FatalError):
         zombie.close()

@@ -1,0 +1,146 @@
+"""The transactional producer: one transaction at a time, under a deadline, with every failure told apart."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from consumer.errors import FatalError
+from consumer.records import OutboundRecord
+from consumer.transport.base import TransactionAbortedError
+from consumer.transport.kafka_errors import RESTART, Availability
+
+log = structlog.get_logger(__name__)
+
+_REQUEST_TIMEOUT_S: Final = 10.0
+# Leave the coordinator time to see the commit before it would abort the transaction by itself.
+_DEADLINE_SHARE: Final = 0.8
+_UNDELIVERABLE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED})
+
+
+class TransactionalProducer:
+    """Wraps librdkafka's transactional API after its own rules (INTRODUCTION.md, "Transactional Producer").
+
+    Fatal errors end the process; abortable ones end the transaction; retriable ones repeat the same call. Where the
+    fate of a transaction cannot be learnt, because the cluster is away or its coordinator forgot, the producer is
+    replaced: initialising a new one of the same identity settles what the old one left open, as a new process would.
+    """
+
+    def __init__(self, config: dict[str, Any], availability: Availability, transaction_timeout_ms: int) -> None:
+        self._config = config
+        self._availability = availability
+        self._budget_s = transaction_timeout_ms / 1000 * _DEADLINE_SHARE
+        self._producer = Producer(config)
+        self._must_initialise = True
+        self._deadline_s = 0.0
+        self._undeliverable: str | None = None
+
+    def initialise(self) -> None:
+        """Settle what a predecessor of this identity left open, and fence it. Does nothing when that is done.
+
+        Raises:
+            TransientError: the cluster is away; call again.
+            FatalError: the cluster refuses.
+        """
+        if not self._must_initialise:
+            return
+        try:
+            self._producer.init_transactions(_REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            if not error.retriable():
+                raise FatalError(f"Kafka refuses: {error.name()}: {error.str()}") from None
+            raise self._availability.judge(error) from None
+        self._availability.answered()
+        self._must_initialise = False
+
+    def poll(self) -> None:
+        """Serve delivery reports and error callbacks."""
+        self._producer.poll(0)
+
+    def begin(self) -> None:
+        """See `Transport.begin`."""
+        self._deadline_s = time.monotonic() + self._budget_s
+        self._undeliverable = None
+        self._repeat(lambda _: self._producer.begin_transaction())
+
+    def produce(self, record: OutboundRecord) -> None:
+        """See `Transport.produce`."""
+
+        def enqueue(_: float) -> None:
+            self._producer.produce(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                on_delivery=self._on_delivery,
+            )
+
+        while True:
+            try:
+                self._repeat(enqueue)
+            except BufferError:
+                if time.monotonic() >= self._deadline_s:
+                    self._abort("the producer's queue stayed full")
+                self._producer.poll(0.05)
+            else:
+                return
+
+    def send_offsets(self, topic: str, next_offsets: Mapping[int, int], group_metadata: object) -> None:
+        """Add the group's offsets; `group_metadata` carries the generation that fences a member that lost them."""
+        positions = [TopicPartition(topic, number, offset) for number, offset in sorted(next_offsets.items())]
+        self._repeat(
+            lambda remaining_s: self._producer.send_offsets_to_transaction(positions, group_metadata, remaining_s)
+        )
+
+    def commit(self) -> None:
+        """See `Transport.commit`."""
+        self._repeat(self._producer.commit_transaction, is_commit=True)
+        self._availability.answered()
+
+    def _repeat(self, operation: Callable[[float], object], *, is_commit: bool = False) -> None:
+        """Run one call of the transaction; a retriable failure repeats the same call until the deadline."""
+        while True:
+            try:
+                operation(max(0.1, self._deadline_s - time.monotonic()))
+            except KafkaException as failure:
+                error: KafkaError = failure.args[0]
+                if error.txn_requires_abort():
+                    self._abort(error.name())
+                if error.fatal() or not error.retriable():
+                    raise FatalError(f"Kafka transaction: {error.name()}: {RESTART}") from None
+                if time.monotonic() < self._deadline_s:
+                    continue
+                if not is_commit:
+                    self._abort(error.name())
+                # It may have happened or not: only a new producer learns which, and then the committed offsets tell.
+                self._replace(error)
+                raise TransactionAbortedError("the fate of a commit was unknown") from None
+            else:
+                return
+
+    def _abort(self, reason: str) -> NoReturn:
+        log.warning("transaction_aborted", reason=reason)
+        try:
+            self._producer.abort_transaction(_REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            self._replace(failure.args[0])
+        if self._undeliverable is not None:
+            raise FatalError(
+                f"a record can never be delivered: {self._undeliverable}; compare the topics' limits with "
+                "`python -m schemas topics diff`"
+            )
+        raise TransactionAbortedError(reason)
+
+    def _replace(self, error: KafkaError) -> None:
+        # A fenced producer must not take its identity back from the process that fenced it: that is fatal.
+        self._availability.judge(error)
+        self._producer.purge()
+        self._producer = Producer(self._config)
+        self._must_initialise = True
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and error.code() in _UNDELIVERABLE:
+            self._undeliverable = error.name()

@@ -1,0 +1,1 @@
+"""Package data of the demonstration: real messages, and in ATTRIBUTION.md who wrote and published them."""
