@@ -167,7 +167,7 @@ class Bench:
                 [sys.executable, "-m", module, *arguments], env=environment, stdout=sink, stderr=subprocess.STDOUT
             )
         started = ConsumerProcess(process, log_path)
-        self._cleanup.callback(lambda: sys.stdout.write(log_path.read_text()[-3000:]))
+        self._cleanup.callback(_show, log_path)
         self._cleanup.callback(started.end, signal.SIGKILL)
         return started
 
@@ -282,6 +282,12 @@ def wait_until(condition: Callable[[], Any], what: str, *, alive: "subprocess.Po
         assert alive is None or alive.poll() is None, f"the consumer ended while we waited for {what}"
         time.sleep(0.05)
     return found
+
+
+def _show(log_path: Path) -> None:
+    """Leave the end of a log with the test's output, which pytest shows where the test failed."""
+    sys.stdout.write(log_path.read_text()[-3_000:])
+    log_path.unlink()
 
 
 def _from_beginning(topic: str, partition: int) -> Any:
