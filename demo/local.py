@@ -185,7 +185,7 @@ def _print_addresses(stack: Stack, consumer: LocalConsumer) -> None:
         f"Consumer    {metrics}, log {_shown(consumer.log)}\n"
         "\n"
         "Try next:\n"
-        f'  eval "$({python} -m devstack env --dir {DIRECTORY})"   # addresses and password, for this shell\n'
+        f'  eval "$({python} -m devstack env)"   # addresses and password, for this shell\n'
         f'  {python} -m producer send "Where can I download my invoice?"\n'
         f'  {psql} "$DATABASE_URL" -c "{query}"\n'
         f"  curl --silent {metrics} | grep ^feedback_\n"

@@ -67,10 +67,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         with ExitStack() as cleanup:
             yield _containers(cleanup)
         return
-    with Stack(tmp_path_factory.mktemp("devstack")) as stack:
+    stack = Stack(tmp_path_factory.mktemp("devstack"))
+    try:
         stack.up(progress=False)
         environment = stack.environment()
         yield Servers(environment["KAFKA_BOOTSTRAP_SERVERS"], environment["DATABASE_URL"], stack)
+    finally:
+        stack.clean()
 
 
 def _containers(cleanup: ExitStack) -> Servers:

@@ -272,4 +272,5 @@ def _insert_rows(connection: Connection, proposals: Sequence[Proposal]) -> None:
     rows = [proposal.row for proposal in proposals if proposal.row is not None]
     if rows:
         rows.sort(key=lambda row: (row["event_id"].bytes, row["source_partition"], row["source_offset"]))
-        connection.execute(insert(feedback).on_conflict_do_nothing(), rows)
+        # RETURNING makes SQLAlchemy send one statement for all rows; without it psycopg2 sends one for each.
+        connection.execute(insert(feedback).on_conflict_do_nothing().returning(feedback.c.event_id), rows)
