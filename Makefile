@@ -6,15 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 UPGRADE ?=
+JOBS ?= 3
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package feedback-stream $(UPGRADE)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # A stamp for each set of packages: what is installed already is not looked at again.
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
-EXPORT_STAMP := .venv-training/.installed
+TRAINING := .venv-training
+TRAINING_STAMP := $(TRAINING)/.installed
 
-.PHONY: help demo test check format up status down clean-data lock generate train export-default build
+.PHONY: help demo test check format up status down clean-data lock generate train
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -37,8 +39,8 @@ $(DEV_STAMP): requirements/dev.txt $(RUN_STAMP)
 demo: $(RUN_STAMP) ## Run the main job on a real Kafka and PostgreSQL, and count what came out (ARGS=--json)
 	@$(BIN)/python -m demo $(ARGS)
 
-test: $(DEV_STAMP) ## Run all tests (ARGS="-k name")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(DEV_STAMP) ## Run all tests (ARGS="-k name", JOBS=1 for one after the other)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
 	$(BIN)/ruff check .
@@ -65,6 +67,15 @@ clean-data: $(RUN_STAMP) ## Stop it and remove its data
 
 generate: $(RUN_STAMP) ## Write the generated contract files
 	$(BIN)/python -m schemas generate
+
+$(TRAINING_STAMP): pyproject.toml
+	@$(PYTHON) -m venv $(TRAINING)
+	@echo "installing torch and the training tools into $(TRAINING) ..."
+	@PIP_FIND_LINKS="$(PIP_FIND_LINKS) $(wildcard ../shared/wheels)" $(TRAINING)/bin/pip install --quiet --editable '.[training,test]'
+	@touch $@
+
+train: $(TRAINING_STAMP) ## Fine-tune a model (DATA=labelled.jsonl OUT=checkpoint); minutes to hours
+	$(TRAINING)/bin/python -m training fit --data $(DATA) --out $(OUT) $(ARGS)
 
 lock: $(DEV_STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --extra consumer --output-file requirements/consumer.txt pyproject.toml

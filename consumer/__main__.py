@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
@@ -52,11 +51,11 @@ def run(context: typer.Context) -> None:
     """Consume, classify, store and publish until SIGTERM. Flags: `run --help`."""
     settings = _settings(context)
     configure_logs(settings.log_format, settings.log_level)
-    stop = threading.Event()
+    received: list[str] = []
 
     def request_stop(number: int, _: FrameType | None) -> None:
-        log.info("stopping", signal=signal.Signals(number).name)
-        stop.set()
+        # It may interrupt a log line half written, under a lock that this thread holds: it must take none.
+        received.append(signal.Signals(number).name)
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
@@ -65,7 +64,10 @@ def run(context: typer.Context) -> None:
         consumer.engine.start()
         consumer.health.wait_for(None)
         log.info("started", version=APP_VERSION, group=settings.group_id, replica=settings.replica_id)
-        consumer.engine.run(stop.is_set)
+        while not received:
+            consumer.engine.turn()
+        log.info("stopping", signal=received[0])
+        consumer.engine.stop()
     except FatalError as fatal:
         log.error("fatal", reason=str(fatal))
         _exit_now(1)

@@ -108,11 +108,6 @@ class Engine:
         self._polled_at_s = clock()
         self._lag_at_s = 0.0
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing that was polled waits to be committed."""
-        return not len(self._buffer) and self._computing is None and self._ready is None
-
     def start(self) -> None:
         """Join the group.
 
@@ -120,16 +115,6 @@ class Engine:
             FatalError: the cluster refuses, or stayed away too long.
         """
         self._transport.start(self)
-
-    def run(self, should_stop: Callable[[], bool]) -> None:
-        """Turn until told to stop, then drain.
-
-        Raises:
-            FatalError: the process must end now; what was in flight will be read again by the next one.
-        """
-        while not should_stop():
-            self.turn()
-        self.stop()
 
     def turn(self) -> None:
         """One round: poll, and move each window one step on if it can.

@@ -19,5 +19,5 @@ def client_logger() -> logging.Logger:
     if not logger.handlers:
         logger.addHandler(_ToStructlog())
         logger.propagate = False
-        logger.setLevel(logging.INFO)
+        logger.setLevel(logging.DEBUG)  # structlog filters by the level that was asked for
     return logger

@@ -27,7 +27,8 @@ def main(deadly: str) -> None:
     configure_logs("json", "info")
     consumer = app.build(settings)
     consumer.engine.start()
-    consumer.engine.run(lambda: False)
+    while True:
+        consumer.engine.turn()
 
 
 if __name__ == "__main__":

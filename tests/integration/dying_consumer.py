@@ -111,7 +111,8 @@ def main(step: str, window: int) -> None:
         around_transport=lambda transport: DyingTransport(transport, reaper),
     )
     consumer.engine.start()
-    consumer.engine.run(lambda: False)
+    while True:
+        consumer.engine.turn()
 
 
 if __name__ == "__main__":

@@ -143,9 +143,17 @@ class Bench:
         return consumer
 
     def process(
-        self, *, module: str = "consumer", arguments: tuple[str, ...] = ("run",), **changes: object
+        self,
+        *,
+        module: str = "consumer",
+        arguments: tuple[str, ...] = ("run",),
+        output: int | None = None,
+        **changes: object,
     ) -> ConsumerProcess:
-        """A consumer as the process that production runs; it is killed at the end of the test."""
+        """A consumer as the process that production runs; it is killed at the end of the test.
+
+        It logs to a file, or to the file descriptor `output`.
+        """
         settings = self.make_settings(**changes)
         secret = settings.database_url.get_secret_value()
         environment = {
@@ -164,7 +172,10 @@ class Bench:
         log_path = Path(os.environ.get("PYTEST_TMP", "/tmp")) / f"consumer-{uuid.uuid4().hex[:8]}.log"  # noqa: S108
         with log_path.open("wb") as sink:
             process = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments], env=environment, stdout=sink, stderr=subprocess.STDOUT
+                [sys.executable, "-m", module, *arguments],
+                env=environment,
+                stdout=output or sink,
+                stderr=subprocess.STDOUT,
             )
         started = ConsumerProcess(process, log_path)
         self._cleanup.callback(_show, log_path)
@@ -203,15 +214,18 @@ class Bench:
         """Whether a process ended, or the ledger holds at least so many entries."""
         return running.process.poll() is not None or self.has_recorded(count)
 
+    def has_settled(self, count: int) -> bool:
+        """Whether the ledger holds at least so many entries, and a reader sees all that they stand for."""
+        if not self.has_recorded(count):
+            return False
+        visible = sum(outcome["outcome"] in {"classified", "dead_letter", "conflict"} for outcome in self.outcomes())
+        return len(self.results()) + len(self.dead_letters()) >= visible
+
     def wait_for_outcomes(self, count: int, *processes: ConsumerProcess) -> None:
-        """Wait until the ledger holds that many entries and a reader sees what they stand for."""
+        """Wait until a number of records has settled, while the processes that should see to it live."""
         alive = processes[0].process if processes else None
-        wait_until(lambda: self.recorded() >= count, f"{count} ledger entries", alive=alive)
-        kinds = [outcome["outcome"] for outcome in self.outcomes()]
-        visible = sum(kind in {"classified", "dead_letter", "conflict"} for kind in kinds)
-        wait_until(
-            lambda: len(self.results()) + len(self.dead_letters()) >= visible, f"{visible} visible records", alive=alive
-        )
+        wait_until(lambda: self.has_recorded(count), f"{count} ledger entries", alive=alive)
+        wait_until(lambda: self.has_settled(count), "their visible records", alive=alive)
 
     def assert_exactly_once(self, published: Iterable[dict[str, Any]]) -> None:
         """Each event has one row and one result, they agree, and nothing else is there."""

@@ -24,7 +24,7 @@ def test_killed_before_a_step_of_the_checkpoint(bench: Bench, step: str, other_t
 
     # The model is another one now: what was decided before must not be decided again.
     successor = bench.consumer(bundle_url=str(other_tiny_bundle))
-    turn_until(lambda: bench.recorded() == 63 and successor.engine.is_idle, successor)
+    turn_until(lambda: bench.has_settled(63), successor)
     bench.assert_exactly_once(events)
     assert sorted(letter.value or b"" for letter in bench.dead_letters()) == sorted(value or b"" for value in HOSTILE)
     assert set(written.values()) <= {"1"}

@@ -15,7 +15,7 @@ def test_events_become_rows_and_results_that_agree(bench: Bench) -> None:
     events = [make_event(f"message number {n}", customer_id=f"c{n % 3}", rating=n % 5 + 1) for n in range(300)]
     bench.publish(events)
     consumer = bench.consumer()
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 300, consumer)
+    turn_until(lambda: bench.has_settled(300), consumer)
     bench.assert_exactly_once(events)
     assert bench.dead_letters() == []
     for result in bench.results():
@@ -31,7 +31,7 @@ def test_results_keep_the_order_of_their_key(bench: Bench) -> None:
     for start in range(0, 120, 40):
         bench.publish(events[start : start + 40], key=b"customer-%d" % (start // 40))
     consumer = bench.consumer(max_window_records=16)
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 120, consumer)
+    turn_until(lambda: bench.has_settled(120), consumer)
     by_key: dict[bytes | None, list[int]] = {}
     for result in sorted(bench.results(), key=lambda result: (result.partition, result.offset)):
         by_key.setdefault(result.key, []).append(result.document["event"]["metadata"]["n"])
@@ -43,7 +43,7 @@ def test_trace_context_and_unknown_fields_reach_the_result(bench: Bench) -> None
     trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     bench.publish([make_event(plan={"tier": ["pro", 2]})], headers=(("traceparent", trace),))
     consumer = bench.consumer()
-    turn_until(bench.recorded, consumer)
+    turn_until(lambda: bench.has_settled(1), consumer)
     [result] = bench.results()
     assert result.headers["traceparent"] == trace
     assert result.document["traceparent"] == trace.decode()
@@ -56,10 +56,10 @@ def test_a_repeated_event_is_counted_and_emits_nothing(bench: Bench, window: str
     consumer = bench.consumer()
     bench.publish([event], partition=4)
     if window == "two windows":
-        turn_until(bench.recorded, consumer)
+        turn_until(lambda: bench.has_settled(1), consumer)
     bench.publish([event], partition=1)
     bench.publish([event], partition=4)
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 3, consumer)
+    turn_until(lambda: bench.has_settled(3), consumer)
     bench.assert_exactly_once([event])
     assert bench.dead_letters() == []
     assert sorted(outcome["outcome"] for outcome in bench.outcomes()) == ["classified", "duplicate", "duplicate"]
@@ -72,9 +72,9 @@ def test_the_same_id_with_another_text_is_a_conflict(bench: Bench, window: str) 
     consumer = bench.consumer()
     bench.publish([first], partition=0)
     if window == "two windows":
-        turn_until(bench.recorded, consumer)
+        turn_until(lambda: bench.has_settled(1), consumer)
     bench.publish([second], partition=0)
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 2, consumer)
+    turn_until(lambda: bench.has_settled(2), consumer)
     bench.assert_exactly_once([first])
     assert bench.rows()[0]["text"] == "the first stands"
     [letter] = bench.dead_letters()
@@ -87,7 +87,7 @@ def test_a_dead_letter_is_the_record_byte_for_byte_with_its_reason(bench: Bench)
     bench.publish([value], partition=2, key=b"\xfe\x00", headers=(("a", b"1"), ("a", b"\xff"), ("b", None)))
     bench.publish([None], partition=3, key=b"tombstone")
     consumer = bench.consumer()
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 2, consumer)
+    turn_until(lambda: bench.has_settled(2), consumer)
     letters = {letter.key: letter for letter in bench.dead_letters()}
     letter = letters[b"\xfe\x00"]
     assert letter.value == value
@@ -116,7 +116,7 @@ def test_a_record_at_the_size_limit_has_its_result_or_its_dead_letter(bench: Ben
     poison = b"x" * limit
     bench.publish([long_text, many_fields, poison], partition=0)
     consumer = bench.consumer()
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 3, consumer)
+    turn_until(lambda: bench.has_settled(3), consumer)
     results = {result.document["event"]["event_id"]: result.document for result in bench.results()}
     assert results[long_text["event_id"]]["event"]["flags"] == ["text_truncated"]
     assert len(results[many_fields["event_id"]]["event"]["extra"]["numbers"]) == padding // 3
@@ -129,7 +129,7 @@ def test_a_missing_id_is_derived_and_survives_a_replay(bench: Bench) -> None:
     del event["event_id"]
     bench.publish([event], partition=0)
     consumer = bench.consumer()
-    turn_until(bench.recorded, consumer)
+    turn_until(lambda: bench.has_settled(1), consumer)
     [row] = bench.rows()
     assert row["flags"] == ["id_derived"]
     assert row["event_id"].version == 5
@@ -148,7 +148,7 @@ def test_a_canary_in_bad_and_good_events_is_told_to_nobody(bench: Bench, capfd: 
         key=b"k",
     )
     consumer = bench.consumer()
-    turn_until(lambda: consumer.engine.is_idle and bench.recorded() == 5, consumer)
+    turn_until(lambda: bench.has_settled(5), consumer)
     from prometheus_client import generate_latest  # noqa: PLC0415
 
     metrics = generate_latest(consumer.engine._metrics.registry).decode()

@@ -1,6 +1,12 @@
 """Kafka or PostgreSQL away, partitions moving, operators interfering: pause, go on, or stop and say why."""
 
+import array
+import fcntl
 import json
+import os
+import signal
+import termios
+import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +36,7 @@ def test_two_consumers_share_and_one_takes_over(bench: Bench) -> None:
     bench.publish(events[300:])
     turn_until(lambda: bench.recorded() >= 400, first, second)
     second.engine.stop()
-    turn_until(lambda: bench.recorded() == 600 and first.engine.is_idle, first)
+    turn_until(lambda: bench.has_settled(600), first)
     bench.assert_exactly_once(events)
     assert len(first.engine._transport.assignment) == 6
 
@@ -49,7 +55,7 @@ def test_the_database_goes_away_and_comes_back(bench: Bench, servers: Servers) -
     assert consumer.health.why_not_live() is None
     servers.stack.postgres.start()
     bench.engine.dispose()
-    turn_until(lambda: bench.recorded() == 100 and consumer.engine.is_idle, consumer)
+    turn_until(lambda: bench.has_settled(100), consumer)
     bench.assert_exactly_once(events)
 
 
@@ -111,7 +117,7 @@ def commit_offset(bench: Bench, admin: AdminClient, group: str, offset: int) -> 
 def test_offsets_that_somebody_reset_stop_it(bench: Bench) -> None:
     bench.publish([make_event()], partition=0)
     consumer = bench.consumer()
-    turn_until(lambda: bench.recorded() and consumer.engine.is_idle, consumer)
+    turn_until(lambda: bench.has_settled(1), consumer)
     consumer.engine.stop()
     renamed = f"renamed-{uuid.uuid4().hex[:8]}"
     stranger = bench.consumer(group_id=renamed)
@@ -122,7 +128,7 @@ def test_offsets_that_somebody_reset_stop_it(bench: Bench) -> None:
 def test_a_database_that_lost_rows_stops_it_and_a_flag_lets_it_go_on(bench: Bench) -> None:
     bench.publish([make_event(), make_event()], partition=0)
     consumer = bench.consumer()
-    turn_until(lambda: bench.recorded() == 2 and consumer.engine.is_idle, consumer)
+    turn_until(lambda: bench.has_settled(2), consumer)
     consumer.engine.stop()
     with bench.engine.begin() as connection:
         connection.execute(text("DELETE FROM record_outcomes WHERE source_offset = 1"))
@@ -137,7 +143,7 @@ def test_a_database_that_lost_rows_stops_it_and_a_flag_lets_it_go_on(bench: Benc
 def test_deleted_records_stop_it(bench: Bench, admin: AdminClient) -> None:
     bench.publish([make_event() for _ in range(5)], partition=0)
     consumer = bench.consumer()
-    turn_until(lambda: bench.recorded() == 5 and consumer.engine.is_idle, consumer)
+    turn_until(lambda: bench.has_settled(5), consumer)
     consumer.engine.stop()
     bench.publish([make_event() for _ in range(5)], partition=0)
     [future] = admin.delete_records([TopicPartition(bench.topics.events, 0, 8)]).values()
@@ -218,6 +224,34 @@ def committed(bench: Bench, group: str) -> dict[int, int]:
 def test_committed_offsets_are_what_was_processed(bench: Bench, make_settings: Callable[..., object]) -> None:
     bench.publish([make_event() for _ in range(7)], partition=2)
     consumer = bench.consumer()
-    turn_until(lambda: bench.recorded() == 7 and consumer.engine.is_idle, consumer)
+    turn_until(lambda: bench.has_settled(7), consumer)
     group = make_settings().group_id  # type: ignore[attr-defined]
     assert committed(bench, group)[2] == 7
+
+
+def test_sigterm_in_the_middle_of_a_log_line_ends_it(bench: Bench) -> None:
+    """Its reader falls behind: the process stands in a write, holding the log's lock, when the signal comes."""
+    read_end, write_end = os.pipe()
+    running = bench.process(output=write_end, log_level="debug", librdkafka={"debug": "all"})
+    os.close(write_end)
+    wait_until(lambda: _waiting_bytes(read_end) > PIPE_BYTES - 4_096, "a full pipe", alive=running.process)
+    running.process.send_signal(signal.SIGTERM)
+    drain = threading.Thread(target=_drain, args=(read_end,))
+    drain.start()
+    assert running.process.wait(60) == 0
+    drain.join()
+
+
+PIPE_BYTES = 65_536
+
+
+def _waiting_bytes(pipe: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
+
+
+def _drain(pipe: int) -> None:
+    with open(pipe, "rb") as unread:
+        while unread.read(PIPE_BYTES):
+            pass
