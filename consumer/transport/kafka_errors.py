@@ -31,6 +31,11 @@ _FENCED: Final = frozenset(
 _OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
 
 
+def is_fenced(error: KafkaError) -> bool:
+    """Whether another process took over the transactional identity: it must not be taken back."""
+    return error.code() in _FENCED
+
+
 class Availability:
     """Judges errors of one cluster against the budget for its absence.
 
@@ -61,7 +66,7 @@ class Availability:
                 "a committed offset is out of range: records were deleted before they were read, or the topic was "
                 "replaced; see docs/reliability.md before you reset the group"
             )
-        if error.fatal() or error.code() == KafkaError._FATAL or error.code() in _FENCED:  # noqa: SLF001
+        if error.fatal() or error.code() == KafkaError._FATAL or is_fenced(error):  # noqa: SLF001
             raise FatalError(f"Kafka: {error.str()}: {RESTART}")
         if error.code() in _REFUSALS:
             raise FatalError(f"Kafka refuses: {error.name()}: check the login and the ACLs")

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from consumer.errors import FatalError
 from consumer.records import OutboundRecord
 from consumer.transport.base import TransactionAbortedError
-from consumer.transport.kafka_errors import RESTART, Availability
+from consumer.transport.kafka_errors import RESTART, Availability, is_fenced
 
 log = structlog.get_logger(__name__)
 
@@ -135,8 +135,11 @@ class TransactionalProducer:
         raise TransactionAbortedError(reason)
 
     def _replace(self, error: KafkaError) -> None:
-        # A fenced producer must not take its identity back from the process that fenced it: that is fatal.
-        self._availability.judge(error)
+        # Anything else, even what is fatal to this producer, ends with it: a coordinator that restarted may answer
+        # INVALID_TXN_STATE, because it knows nothing of the transaction.
+        if is_fenced(error):
+            raise FatalError(f"Kafka transaction: {error.name()}: {RESTART}")
+        log.warning("producer_replaced", reason=error.name())
         self._producer.purge()
         self._producer = Producer(self._config)
         self._must_initialise = True
