@@ -1,7 +1,6 @@
 """`python -m demo.local`: Kafka, PostgreSQL and a consumer that stay up after the command, in `.devstack/local/`."""
 
 import fcntl
-import http.client
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from demo.processes import SetupError, run_module
+from demo.processes import SetupError, is_ready, run_module
 from devstack import ports, processes
 from devstack.errors import DevstackError
 from devstack.placement import packaged_programs
@@ -52,14 +51,7 @@ class LocalConsumer(Server):
 
     def answers(self, timeout_s: float = 3.0) -> bool:
         """Tell whether it joined the group and works."""
-        connection = http.client.HTTPConnection(ports.HOST, self.port, timeout=timeout_s)
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return is_ready(self.port, timeout_s)
 
     def status(self) -> ServerStatus:
         """Look at it; `not answering` also when it is there, but waits for something."""

@@ -80,7 +80,7 @@ class ConsumerProcess:
             SetupError: the process ended, or did not become ready in time.
         """
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
-        while not self._answers_ready():
+        while not is_ready(self._port):
             self.check()
             if time.monotonic() > deadline_s:
                 raise SetupError(f"the consumer was not ready within {_READY_TIMEOUT_S:.0f} s", self._log())
@@ -117,18 +117,20 @@ class ConsumerProcess:
             process.kill()
             return process.wait()
 
-    def _answers_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=2.0)
-        try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
-
     def _log(self) -> str:
         return _last_lines(self._log_path.read_text("utf-8", errors="replace"))
+
+
+def is_ready(port: int, timeout_s: float = 2.0) -> bool:
+    """Tell whether the consumer whose HTTP server listens on a local port joined the group and works."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _free_port() -> int:

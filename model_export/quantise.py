@@ -1,0 +1,88 @@
+"""Dynamic int8 quantisation, with what it would hurt kept in fp32."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from model_export.outliers import OUTLIER_PRODUCT
+
+_QUANTISABLE: Final = ("Attention", "MatMul")
+
+
+def quantise_int8(source: Path, target: Path, keep_fp32: Sequence[str] = ()) -> None:
+    """Quantise the weights of a graph's products to int8 per output channel, activations at run time.
+
+    Weights use seven of their eight bits: without VNNI the products of full-range weights overflow their 16-bit sums
+    and labels change from one CPU to the other (onnxruntime#6004). So one file serves every CPU. The heads' own
+    layers, a thousandth of the work, stay fp32.
+
+    Args:
+        source: the optimised fp32 graph.
+        target: where the int8 graph goes.
+        keep_fp32: names of nodes that are not quantised.
+    """
+    logging.getLogger().addFilter(_no_preprocessing_hint)
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=[node for node in quantisable_nodes(source) if node not in keep_fp32],
+            # Shape inference knows none of the fused operators; their outputs are all float.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+    finally:
+        logging.getLogger().removeFilter(_no_preprocessing_hint)
+
+
+def quantisable_nodes(optimised: Path) -> list[str]:
+    """The nodes of an optimised graph that hold weights worth quantising, in graph order."""
+    graph = onnx.load(optimised).graph
+    weights = {initializer.name for initializer in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in _QUANTISABLE and node.input[1] in weights and not node.name.endswith(OUTLIER_PRODUCT)
+    ]
+
+
+def quantise_within_limits(
+    source: Path, target: Path, *, passes: Callable[[Path], bool], distance: Callable[[Path], float]
+) -> list[str]:
+    """Quantise, and where that does not pass keep in fp32 what int8 hurts most, node by node, up to a quarter of them.
+
+    Args:
+        source: the fp32 graph.
+        target: where the int8 graph goes; the last attempt stays there even if none passes.
+        passes: whether a graph is good enough.
+        distance: how far a graph's outputs lie from those of fp32.
+
+    Returns:
+        The nodes kept in fp32.
+    """
+    quantise_int8(source, target)
+    if passes(target):
+        return []
+    nodes = quantisable_nodes(source)
+    harm = {}
+    for node in nodes:
+        quantise_int8(source, target, [other for other in nodes if other != node])
+        harm[node] = distance(target)
+    kept: list[str] = []
+    for node in sorted(nodes, key=harm.__getitem__, reverse=True)[: len(nodes) // 4]:
+        kept.append(node)
+        quantise_int8(source, target, kept)
+        if passes(target):
+            break
+    return kept
+
+
+def _no_preprocessing_hint(record: logging.LogRecord) -> bool:
+    # The hint asks for the optimisation that this graph has been through.
+    return "pre-processing before quantization" not in record.getMessage()
