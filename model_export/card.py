@@ -56,7 +56,7 @@ Heads: {heads}.
 _TRAINING = """
 ## Training data
 
-{train_rows} rows trained and {validation_rows} validated, {minutes:.0f} minutes on {threads} CPU threads; epoch
+{train_rows} rows trained and {validation_rows} validated, {minutes:.0f} minutes on {threads} CPU thread(s); epoch
 {best_epoch} of {epochs} kept. Base: `{base}` (`minilm` is all-MiniLM-L6-v2, Apache-2.0, rebuilt as the DistilBERT that
 computes the same).
 
