@@ -65,7 +65,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         return
     if docker_answers():
         with ExitStack() as cleanup:
-            yield _containers(cleanup)
+            yield start_containers(cleanup)
         return
     stack = Stack(tmp_path_factory.mktemp("devstack"))
     try:
@@ -76,7 +76,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         stack.clean()
 
 
-def _containers(cleanup: ExitStack) -> Servers:
+def start_containers(cleanup: ExitStack) -> Servers:
+    """A broker and a database in containers, removed by `cleanup`."""
     from testcontainers.community.kafka import KafkaContainer  # noqa: PLC0415
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
