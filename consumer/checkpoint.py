@@ -81,12 +81,11 @@ class Checkpoint:
             self._persist([proposal for _, proposal in current if proposal is not None])
         with self.metrics.database_seconds.labels("read_back").time():
             standing = self.ledger.read_back([Coordinates(record.partition, record.offset) for record in records])
-        outputs = [
-            output for record in records if (output := self._output(record, self._stands(record, standing))) is not None
-        ]
+        stands = [(record, self._stands(record, standing)) for record in records]
+        outputs = [output for record, outcome in stands if (output := self._output(record, outcome)) is not None]
         with self.metrics.commit_seconds.time():
             self._emit(outputs, _next_offsets(records))
-        self._count(records, standing)
+        self._count(stands)
 
     def _persist(self, proposals: Sequence[Proposal]) -> None:
         if not proposals:
@@ -130,10 +129,9 @@ class Checkpoint:
         self.transport.send_offsets(next_offsets)
         self.transport.commit()
 
-    def _count(self, records: Sequence[SourceRecord], standing: Mapping[Coordinates, StandingOutcome]) -> None:
-        stands = [self._stands(record, standing) for record in records]
-        self.metrics.count_outcomes(Counter(outcome.outcome for outcome in stands))
-        for record, outcome in zip(records, stands, strict=True):
+    def _count(self, stands: Sequence[tuple[SourceRecord, StandingOutcome]]) -> None:
+        self.metrics.count_outcomes(Counter(outcome.outcome for _, outcome in stands))
+        for record, outcome in stands:
             if outcome.outcome in {"dead_letter", "conflict"}:
                 self.metrics.dead_letters.labels(outcome.stage, outcome.error_class).inc()
             elif outcome.outcome == "classified" and outcome.row is not None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
 from consumer.errors import FatalError, TransientError
 from consumer.transport.outage import OutageBudget
@@ -80,7 +80,7 @@ class Availability:
             self.judge(error)
 
     def wait_for(self, operation: Callable[[], T]) -> T:
-        """Repeat an operation that has a time-out of its own until it succeeds.
+        """Repeat an operation that has a time-out of its own, and judges its errors, until it succeeds.
 
         Raises:
             FatalError: waiting does not help, or the budget is spent.
@@ -91,11 +91,6 @@ class Availability:
                 result = operation()
             except TransientError:
                 continue
-            except KafkaException as failure:
-                error: KafkaError = failure.args[0]
-                if not error.retriable() and error.code() != KafkaError._TIMED_OUT:  # noqa: SLF001
-                    raise FatalError(f"Kafka refuses: {error.name()}: {error.str()}") from None
-                self.judge(error)
             else:
                 self.answered()
                 return result
