@@ -10,30 +10,21 @@ from typing import Annotated, Any, NoReturn
 import structlog
 import typer
 from pydantic import SecretStr, ValidationError
-from rich.console import Console
 
-from consumer.app import APP_VERSION, build, check_revision
+from consumer.app import APP_VERSION, build
 from consumer.classify import classify_lines
-from consumer.errors import FatalError, TransientError
+from consumer.errors import FatalError
 from consumer.logs import configure_logs
+from consumer.operations import dlq_commands
+from consumer.operations.session import fail
 from consumer.settings import ConsumerSettings, explain
-from consumer.sinks.database import create_database
-from consumer.sinks.dead_letter_history import DeadLetterHistory
-from consumer.transport.topic_check import check_topics
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-dlq_app = typer.Typer(no_args_is_help=True, help="Dead letters.")
-app.add_typer(dlq_app, name="dlq")
-err = Console(stderr=True)
+app.add_typer(dlq_commands.app, name="dlq")
 log = structlog.get_logger("consumer")
 
 # Their flags are the settings' fields: pydantic-settings parses them and prints their help.
 _FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
 
 
 def _settings(context: typer.Context) -> ConsumerSettings:
@@ -43,7 +34,7 @@ def _settings(context: typer.Context) -> ConsumerSettings:
             _cli_prog_name=f"python -m consumer {context.info_name}",
         )
     except ValidationError as invalid:
-        _fail(explain(invalid), 2)
+        fail(explain(invalid), 2)
 
 
 @app.command(context_settings=_FORWARD)
@@ -99,35 +90,9 @@ def classify(
     try:
         failed = classify_lines(sys.stdin.buffer, sys.stdout, bundle)
     except FatalError as fatal:
-        _fail(str(fatal))
+        fail(str(fatal))
     if failed:
         raise typer.Exit(1)
-
-
-@dlq_app.command()
-def accept(
-    reason: Annotated[str, typer.Option(help="Why the dead letters are expected; it is recorded.")],
-    duration_s: Annotated[float, typer.Option(help="How long the limits rest, in seconds.", min=1)] = 3600,
-) -> None:
-    """Let a consumer go on that stopped because too many records became dead letters."""
-    try:
-        settings = ConsumerSettings()
-        facts = check_topics(
-            settings.as_librdkafka(),
-            events=settings.events_topic,
-            results=settings.results_topic,
-            dead_letters=settings.dead_letter_topic,
-        )
-        database = create_database(
-            settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
-        )
-        check_revision(database)
-        DeadLetterHistory(database, facts.topic_id).accept(reason, duration_s)
-    except ValidationError as invalid:
-        _fail(explain(invalid), 2)
-    except (FatalError, TransientError) as error:
-        _fail(str(error))
-    err.print(f"accepted for {duration_s:.0f} s: waiting consumers go on within a few seconds")
 
 
 def _shown(settings: ConsumerSettings) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Engine as Database
 from stamina import RetryingCaller
 
 from consumer.checkpoint import Checkpoint, Topics, VerdictLedger
@@ -25,9 +24,10 @@ from consumer.metrics import Metrics
 from consumer.policy import load_policy
 from consumer.preparation import Preparation
 from consumer.settings import ConsumerSettings
-from consumer.sinks.database import connected, create_database
+from consumer.sinks.database import create_database
 from consumer.sinks.dead_letter_history import DeadLetterHistory
 from consumer.sinks.ledger import Ledger
+from consumer.sinks.revision import check_revision
 from consumer.sinks.window_marks import WindowMarks
 from consumer.start_positions import StartPositions
 from consumer.suspects import Suspects
@@ -36,7 +36,6 @@ from consumer.transport.kafka import KafkaTransport
 from consumer.transport.kafka_config import KafkaOptions
 from consumer.transport.topic_check import TopicFacts, check_topics
 from consumer.window import WindowBuffer
-from schemas.migrate import current_revision, newest_revision
 
 log = structlog.get_logger(__name__)
 APP_VERSION = version("feedback-stream")
@@ -172,22 +171,6 @@ def build(
         health=health,
     )
     return Consumer(engine, http, health, classifier)
-
-
-def check_revision(database: Database) -> None:
-    """Refuse a database whose layout is not the one this code works with.
-
-    Raises:
-        TransientError: the database is away.
-        FatalError: it is at another revision, or refuses.
-    """
-    with connected(database) as connection:
-        found = current_revision(connection)
-    if found != newest_revision():
-        raise FatalError(
-            f"the database is at revision {found or 'none'}, this version needs {newest_revision()}: "
-            "run `python -m schemas migrate`"
-        )
 
 
 def _kafka_options(settings: ConsumerSettings, facts: TopicFacts) -> KafkaOptions:

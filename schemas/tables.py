@@ -156,6 +156,37 @@ dead_letter_acceptances: Final = Table(
     comment="An operator's word that a run of dead letters is expected: the limits rest until expires_at.",
 )
 
+dead_letter_replays: Final = Table(
+    "dead_letter_replays",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("source_topic_id", Uuid, nullable=False),
+    # What was chosen, so that the same replay can go on after it was interrupted.
+    Column("selection", JSONB, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    PrimaryKeyConstraint("id"),
+    comment="Each run of `dlq replay`; one without finished_at was interrupted and is resumed first.",
+)
+
+dead_letter_decisions: Final = Table(
+    "dead_letter_decisions",
+    metadata,
+    Column("source_topic_id", Uuid, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("replay_id", Uuid),
+    Column("reason", Text, nullable=False),
+    Column("decided_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_one_of("decision", ("replay", "drop")), name="decision"),
+    CheckConstraint("(decision = 'replay') = (replay_id IS NOT NULL)", name="replay_id"),
+    PrimaryKeyConstraint("source_topic_id", "source_partition", "source_offset"),
+    Index(None, "replay_id", postgresql_where=text("replay_id IS NOT NULL")),
+    comment="What an operator decided about a dead letter, by the source record's coordinates. The first one stands.",
+)
+
 labels: Final = Table(
     "labels",
     metadata,
