@@ -6,23 +6,16 @@ from typing import Final
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.admin import ConfigResource, ResourceType
 
 from consumer.errors import FatalError, TransientError
+from schemas.cluster import Cluster, ClusterUnreachableError, LoginRefusedError
 from schemas.connection import LibrdkafkaConfig
 
 _REQUEST_TIMEOUT_S: Final = 10.0
 # Brokers hear of a topic a moment after its maker does.
 _NEWLY_MADE_S: Final = 5.0
 _64_BITS: Final = 2**64 - 1
-_AWAY: Final = frozenset(
-    {
-        KafkaError._TIMED_OUT,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +31,29 @@ def check_topics(connection: LibrdkafkaConfig, *, events: str, results: str, dea
 
     Raises:
         TransientError: the cluster did not answer.
-        FatalError: a topic is missing, or an output topic cannot take what an event may grow to.
+        FatalError: the cluster refuses the login, a topic is missing, or an output topic cannot take what an event
+            may grow to.
     """
     names = [events, results, dead_letters]
-    admin = AdminClient({**connection, "log_level": 0})
+    cluster = Cluster(connection)
     deadline_s = time.monotonic() + _NEWLY_MADE_S
     while True:
         try:
-            topic_id, limits = _describe(admin, names, events)
+            topic_id, limits = _describe(cluster, names, events)
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART and time.monotonic() < deadline_s:
                 time.sleep(0.2)
                 continue
-            if error.retriable() or error.code() in _AWAY:
+            if error.retriable():
                 raise TransientError(f"Kafka: {error.name()}") from None
             raise FatalError(
                 f"the topics {', '.join(names)} cannot be checked: {error.name()}: run `python -m schemas topics apply`"
             ) from None
+        except ClusterUnreachableError as unreachable:
+            raise TransientError(str(unreachable)) from None
+        except LoginRefusedError as refused:
+            raise FatalError(str(refused)) from None
         break
     for name in (results, dead_letters):
         if limits[name] < 2 * limits[events]:
@@ -66,11 +64,11 @@ def check_topics(connection: LibrdkafkaConfig, *, events: str, results: str, dea
     return TopicFacts(topic_id=topic_id, max_output_bytes=min(limits[results], limits[dead_letters]))
 
 
-def _describe(admin: AdminClient, names: list[str], events: str) -> tuple[UUID, dict[str, int]]:
-    described = admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT_S)
-    topic_ids = {name: future.result().topic_id for name, future in described.items()}
+def _describe(cluster: Cluster, names: list[str], events: str) -> tuple[UUID, dict[str, int]]:
+    topics = cluster.answers(cluster.admin.describe_topics(TopicCollection(names), request_timeout=_REQUEST_TIMEOUT_S))
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    configs = admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S)
-    limits = {resource.name: int(future.result()["max.message.bytes"].value) for resource, future in configs.items()}
-    high, low = topic_ids[events].get_most_significant_bits(), topic_ids[events].get_least_significant_bits()
+    configs = cluster.answers(cluster.admin.describe_configs(resources, request_timeout=_REQUEST_TIMEOUT_S))
+    limits = {resource.name: int(config["max.message.bytes"].value) for resource, config in configs.items()}
+    topic_id = topics[events].topic_id
+    high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
     return UUID(int=(high & _64_BITS) << 64 | low & _64_BITS), limits
