@@ -38,6 +38,7 @@ from schemas.labels import HEADS
 from training.base import load_base
 from training.config import TrainingConfig
 from training.data import Batch, EncodedRows, Split, provenance, split_rows
+from training.measures import measure_head
 
 REPORT_FILE: Final = "report.json"
 _STATE_FILE: Final = "unfinished.pt"
@@ -173,8 +174,8 @@ class _Trainer:
             "training_s": round(self._progress.seconds, 1),
             "threads": torch.get_num_threads(),
             "precision": "bf16 products, fp32 weights" if _CPU_COMPUTES_BF16 else "fp32",
-            "validation": self._evaluate(split.validation),
-            "dev": self._evaluate(split.dev) if split.dev else None,
+            "validation": self._measure(split.validation),
+            "dev": self._measure(split.dev) if split.dev else None,
             "tools": {name: version(name) for name in _TOOLS},
         }
 
@@ -228,6 +229,10 @@ class _Trainer:
     def _evaluate(self, rows: list[Row]) -> dict[str, Any]:
         logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
         return evaluate_rows({head: softmax(values) for head, values in logits.items()}, rows)
+
+    def _measure(self, rows: list[Row]) -> dict[str, Any]:
+        logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
+        return {head: measure_head(softmax(logits[head]), rows, head) for head in HEADS}
 
     def _rate(self, step: int) -> float:
         steps = self._epoch_batches * self._config.epochs

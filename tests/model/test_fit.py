@@ -110,7 +110,8 @@ def test_bad_rows_are_named_by_line_and_nothing_is_written(
 
 
 def test_evaluate_gives_the_figures_of_the_report(tiny_run: TinyRun) -> None:
-    result = CliRunner().invoke(app, ["evaluate", str(tiny_run.checkpoint), "--data", str(tiny_run.data), "--json"])
+    checkpoint = str(tiny_run.checkpoint)
+    result = CliRunner().invoke(app, ["evaluate", "--checkpoint", checkpoint, "--data", str(tiny_run.data), "--json"])
     assert json.loads(result.stdout) == json.loads((tiny_run.checkpoint / "report.json").read_text())["dev"]
 
 
