@@ -1,20 +1,24 @@
 """`python -m training`: fine-tune, measure and compare feedback classifiers."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from consumer.inference.manifest import BundleError
 from model_export.checkpoint import CheckpointError
-from model_export.rows import RowError
+from model_export.rows import Row, RowError, read_rows
+from schemas.connection import DatabaseConnection
 from training.base import BaseError
 from training.config import DEFAULT_CONFIG, ConfigError, read_config
-from training.display import print_baselines, print_comparison, print_report
+from training.dataset import build_dataset, write_dataset
+from training.display import print_baselines, print_comparison, print_dataset, print_report
 from training.evaluate import EvaluationError, evaluate_model
 from training.fit import FitError
 from training.fit import fit as run_fit
@@ -126,6 +130,44 @@ def baselines(
         _console.print(f"not beaten: {reason}", style="red", markup=False)
     if reasons:
         raise typer.Exit(REFUSED_EXIT_CODE)
+
+
+@app.command(name="data")
+def make_data(
+    *,
+    out: Annotated[Path, typer.Option(help="The training file to write, JSONL.")],
+    file: Annotated[list[Path] | None, typer.Option(help="Labelled rows, JSONL; repeatable.")] = None,
+    database: Annotated[bool, typer.Option("--database", help="Add what people labelled in DATABASE_URL.")] = False,
+    since: Annotated[datetime | None, typer.Option(help="Only labels made since then (UTC).")] = None,
+    min_samples: Annotated[int, typer.Option(min=1, help="Fewest rows to train on.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a training file: cleaned, each text once, nothing of `dev` in what is trained on; later inputs win."""
+    if not file and not database:
+        _fail("give at least one --file, or --database", 2)
+    inputs: dict[str, Iterable[Row]] = {}
+    with _expected_errors():
+        for path in file or ():
+            inputs[str(path)] = read_rows(path)
+        if database:
+            from training.feedback_rows import read_feedback_rows  # noqa: PLC0415 (needs sqlalchemy)
+
+            moment = since.replace(tzinfo=UTC) if since is not None else None
+            inputs["database"] = read_feedback_rows(_database(), moment)
+        dataset = build_dataset(inputs, min_samples)
+        write_dataset(dataset, out)
+    if as_json:
+        typer.echo(json.dumps(dataset.report()))
+    else:
+        print_dataset(dataset.report(), Console())
+        _console.print(f"{len(dataset.rows)} rows in {out}")
+
+
+def _database() -> DatabaseConnection:
+    try:
+        return DatabaseConnection()
+    except ValidationError as invalid:
+        _fail(f"DATABASE_URL: {invalid.errors(include_url=False, include_input=False)[0]['msg']}", 2)
 
 
 @contextmanager

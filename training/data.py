@@ -12,6 +12,8 @@ from torch import Tensor
 from consumer.inference.encoding import TextEncoder
 from model_export.rows import Row, RowError
 from schemas.labels import HEADS, Head
+from training.dataset import overlaps
+from training.near_duplicates import group_near_duplicates
 
 _POOL_BATCHES = 50
 
@@ -29,37 +31,38 @@ class Split:
 def split_rows(rows: list[Row], validation_share: float) -> Split:
     """Divide rows by use, the same way each time for the same file.
 
-    Rows that must not ship stay out of train and validation, and so do texts that also stand in `dev`. Equal texts go
-    to one side. Validation is drawn per category and source, by the hash of the text.
+    Rows that must not ship stay out of train and validation. Equal and nearly equal texts go to one side. Validation is
+    drawn per category and source, by the hash of the text.
 
     Raises:
-        RowError: nothing is left to train or to validate on.
+        RowError: a row to train on repeats one of `dev`, or nothing is left to train or to validate on.
     """
     dev = [row for row in rows if row.split == "dev"]
-    dev_keys = {row.key for row in dev}
-    dropped: Counter[str] = Counter()
-    strata: dict[tuple[str | None, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
-    stratum_of: dict[str, tuple[str | None, str]] = {}
-    for row in rows:
-        if row.split == "dev":
-            continue
-        if not row.shippable:
-            dropped["not shippable"] += 1
-        elif row.key in dev_keys:
-            dropped["text stands in dev"] += 1
-        else:
-            stratum = stratum_of.setdefault(row.key, (row.category, row.source))
-            strata[stratum][row.key].append(row)
+    usable = [row for row in rows if row.split != "dev" and row.shippable]
+    dropped = len(rows) - len(dev) - len(usable)
+    leaked = overlaps(usable, dev)
+    if leaked:
+        raise RowError(
+            f"{len(leaked)} rows to train on repeat rows of dev, or nearly, first the text of sha256 "
+            f"{leaked[0].key[:12]}...: `python -m training data` leaves them out"
+        )
+    groups: dict[int, list[Row]] = defaultdict(list)
+    for row, group in zip(usable, group_near_duplicates([row.text for row in usable]), strict=True):
+        groups[group].append(row)
+    strata: dict[tuple[str | None, str], dict[str, list[Row]]] = defaultdict(dict)
+    for members in groups.values():
+        first = min(members, key=lambda row: row.key)
+        strata[first.category, first.source][first.key] = members
     train: list[Row] = []
     validation: list[Row] = []
     for stratum in sorted(strata, key=str):
-        groups = strata[stratum]
-        kept = round(len(groups) * validation_share)
-        for position, key in enumerate(sorted(groups)):
-            (validation if position < kept else train).extend(groups[key])
+        of_stratum = strata[stratum]
+        kept = round(len(of_stratum) * validation_share)
+        for position, key in enumerate(sorted(of_stratum)):
+            (validation if position < kept else train).extend(of_stratum[key])
     if not train or not validation:
         raise RowError(f"{len(train)} rows to train on and {len(validation)} to validate on: the file is too small")
-    return Split(train, validation, dev, dict(dropped))
+    return Split(train, validation, dev, {"not shippable": dropped} if dropped else {})
 
 
 def provenance(rows: list[Row]) -> list[dict[str, Any]]:

@@ -30,6 +30,19 @@ def print_report(figures: dict[str, Any], console: Console) -> None:
     console.print(heads, labels, sources)
 
 
+def print_dataset(report: dict[str, Any], console: Console) -> None:
+    """Print what a training file was made of, and what stayed out."""
+    table = Table("", "rows")
+    for name, count in report["read"].items():
+        table.add_row(f"read from {name}", str(count))
+    for reason, count in report["dropped"].items():
+        table.add_row(f"dropped: {reason}", str(count))
+    for split, count in report["rows"].items():
+        if count:
+            table.add_row(f"written as {split}", str(count))
+    console.print(table)
+
+
 def _span(interval: list[float]) -> str:
     return f"{interval[0]:.3f}-{interval[1]:.3f}"
 

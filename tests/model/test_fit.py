@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from model_export.checkpoint import DistilBertForFeedback  # noqa: E402
-from model_export.rows import read_rows, validation_rows  # noqa: E402
+from model_export.rows import RowError, read_rows, validation_rows  # noqa: E402
 from tests.model.conftest import TinyRun  # noqa: E402
 from training import base as training_base  # noqa: E402
 from training import fit as training_fit  # noqa: E402
@@ -43,16 +43,22 @@ def test_validation_is_kept_aside_and_named_in_the_checkpoint(tiny_run: TinyRun)
     assert {row.key for row in validation_rows(rows, tiny_run.checkpoint)} == validation
 
 
-def test_rows_that_must_not_ship_and_texts_of_dev_are_not_trained_on(tiny_run: TinyRun, tmp_path: Path) -> None:
+def test_rows_that_must_not_ship_are_not_trained_on_and_texts_of_dev_are_refused(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
     lines = tiny_run.data.read_text().splitlines()
-    leaked = json.loads(next(line for line in lines if '"dev"' in line)) | {"split": "train"}
-    leaked["text"] = leaked["text"].upper()
     barred = json.loads(lines[0]) | {"shippable": False, "text": "barred words"}
     data = tmp_path / "rows.jsonl"
-    data.write_text("\n".join([*lines, json.dumps(leaked), json.dumps(barred)]))
+    data.write_text("\n".join([*lines, json.dumps(barred)]))
     split = split_rows(read_rows(data), 0.25)
-    assert split.dropped == {"not shippable": 1, "text stands in dev": 1}
+    assert split.dropped == {"not shippable": 1}
     assert "barred words" not in {row.text for row in split.train + split.validation}
+
+    leaked = json.loads(next(line for line in lines if '"dev"' in line)) | {"split": "train"}
+    leaked["text"] = leaked["text"].upper() + "!"
+    data.write_text("\n".join([*lines, json.dumps(leaked)]))
+    with pytest.raises(RowError, match="1 rows to train on repeat rows of dev"):
+        split_rows(read_rows(data), 0.25)
 
 
 @pytest.fixture
