@@ -48,6 +48,8 @@ check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m schemas generate --check
+	$(BIN)/python -m schemas compatibility --check
+	$(BIN)/python docs/generate.py --check
 
 format: $(DEV_STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -65,8 +67,9 @@ down: $(RUN_STAMP) ## Stop what `make up` started; data stays
 clean-data: $(RUN_STAMP) ## Stop it and remove its data
 	@$(BIN)/python -m demo.local clean
 
-generate: $(RUN_STAMP) ## Write the generated contract files
+generate: $(DEV_STAMP) ## Write the generated contracts and reference pages
 	$(BIN)/python -m schemas generate
+	$(BIN)/python docs/generate.py
 
 $(TRAINING_STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(TRAINING)

@@ -4,27 +4,33 @@ import json
 import os
 import signal
 import sys
+import time
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import structlog
 import typer
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
 
-from consumer.app import APP_VERSION, build
+from consumer.app import APP_VERSION, Consumer, build
 from consumer.classify import classify_lines
 from consumer.errors import FatalError
 from consumer.logs import configure_logs
 from consumer.operations import dlq_commands
+from consumer.operations.reconcile_command import reconcile
 from consumer.operations.session import fail
 from consumer.settings import ConsumerSettings, explain
+from schemas import command_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(dlq_commands.app, name="dlq")
+app.command()(reconcile)
 log = structlog.get_logger("consumer")
 
 # Their flags are the settings' fields: pydantic-settings parses them and prints their help.
 _FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+_LAST_SPANS_S: Final = 3.0
 
 
 def _settings(context: typer.Context) -> ConsumerSettings:
@@ -32,8 +38,9 @@ def _settings(context: typer.Context) -> ConsumerSettings:
         return ConsumerSettings(
             _cli_parse_args=context.args,
             _cli_prog_name=f"python -m consumer {context.info_name}",
+            _cli_exit_on_error=False,
         )
-    except ValidationError as invalid:
+    except (ValidationError, SettingsError) as invalid:
         fail(explain(invalid), 2)
 
 
@@ -50,6 +57,7 @@ def run(context: typer.Context) -> None:
 
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
+    consumer: Consumer | None = None
     try:
         consumer = build(settings)
         consumer.engine.start()
@@ -58,14 +66,16 @@ def run(context: typer.Context) -> None:
         while not received:
             consumer.engine.turn()
         log.info("stopping", signal=received[0])
+        spans_by_s = time.monotonic() + settings.shutdown_budget_s
         consumer.engine.stop()
     except FatalError as fatal:
         log.error("fatal", reason=str(fatal))
-        _exit_now(1)
+        _exit_now(1, consumer)
     except Exception as error:  # noqa: BLE001 (whatever it is: the process ends, the orchestrator restarts it)
         # Its message may quote an event; where it happened may be told, with what data may not.
         log.error("crashed", error=type(error).__name__, at=_origin(error))
-        _exit_now(1)
+        _exit_now(1, consumer)
+    consumer.tracing.close(min(_LAST_SPANS_S, max(0.0, spans_by_s - time.monotonic())))
     consumer.http.close()
     consumer.classifier.close()
     log.info("stopped")
@@ -112,11 +122,14 @@ def _origin(error: BaseException) -> str:
     return "unknown" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
 
 
-def _exit_now(code: int) -> NoReturn:
+def _exit_now(code: int, consumer: Consumer | None) -> NoReturn:
+    if consumer is not None:
+        # The spans of what went wrong are those that somebody will look for.
+        consumer.tracing.close(_LAST_SPANS_S)
     # A hung inference thread would keep a normal exit waiting for ever; nothing in flight is worth saving.
     sys.stderr.flush()
     os._exit(code)
 
 
 if __name__ == "__main__":
-    app()
+    command_line.run(app, "python -m consumer")

@@ -31,6 +31,7 @@ from consumer.sinks.revision import check_revision
 from consumer.sinks.window_marks import WindowMarks
 from consumer.start_positions import StartPositions
 from consumer.suspects import Suspects
+from consumer.tracing.base import NO_TRACING, Tracing
 from consumer.transport.base import Transport
 from consumer.transport.kafka import KafkaTransport
 from consumer.transport.kafka_config import KafkaOptions
@@ -50,6 +51,7 @@ class Consumer:
     http: HttpServer
     health: Health
     classifier: Classifier
+    tracing: Tracing
 
 
 def _unchanged(part: T) -> T:
@@ -70,6 +72,31 @@ def open_bundle(settings: ConsumerSettings) -> Bundle:
         raise FatalError(f"bundle refused: {error}") from error
 
 
+def open_tracing(settings: ConsumerSettings) -> Tracing:
+    """Where spans go. OpenTelemetry is imported only where tracing is on.
+
+    Raises:
+        FatalError: it is on, and the extra is missing or an `OTEL_*` variable makes no sense.
+    """
+    if not settings.tracing:
+        return NO_TRACING
+    try:
+        from consumer.tracing.otel import OpenTelemetryTracing  # noqa: PLC0415
+
+        return OpenTelemetryTracing(
+            topic=settings.events_topic,
+            group_id=settings.group_id,
+            replica_id=settings.replica_id,
+            app_version=APP_VERSION,
+        )
+    except ModuleNotFoundError as missing:
+        raise FatalError(
+            f"tracing is on, but {missing.name} is not installed: pip install 'feedback-stream[consumer,otel]'"
+        ) from None
+    except ValueError as error:
+        raise FatalError(f"tracing is on, but an OTEL_* variable makes no sense: {error}") from None
+
+
 def build(
     settings: ConsumerSettings,
     *,
@@ -83,6 +110,7 @@ def build(
     Raises:
         FatalError: a dependency refuses, or something does not fit; the message says what to do.
     """
+    tracing = open_tracing(settings)
     metrics = Metrics(settings.events_topic)
     health = Health()
     health.wait_for("starting")
@@ -169,8 +197,9 @@ def build(
         budgets=Budgets(settings.revoke_budget_s, settings.shutdown_budget_s),
         metrics=metrics,
         health=health,
+        tracing=tracing,
     )
-    return Consumer(engine, http, health, classifier)
+    return Consumer(engine, http, health, classifier, tracing)
 
 
 def _kafka_options(settings: ConsumerSettings, facts: TopicFacts) -> KafkaOptions:

@@ -77,15 +77,16 @@ class Checkpoint:
         if not current:
             return
         records = [record for record, _ in current]
-        with self.metrics.database_seconds.labels("persist").time():
+        with self.metrics.database_seconds.labels("persist").time(), window.trace.step("persist"):
             self._persist([proposal for _, proposal in current if proposal is not None])
-        with self.metrics.database_seconds.labels("read_back").time():
+        with self.metrics.database_seconds.labels("read_back").time(), window.trace.step("read_back"):
             standing = self.ledger.read_back([Coordinates(record.partition, record.offset) for record in records])
         stands = [(record, self._stands(record, standing)) for record in records]
         outputs = [output for record, outcome in stands if (output := self._output(record, outcome)) is not None]
-        with self.metrics.commit_seconds.time():
+        with self.metrics.commit_seconds.time(), window.trace.step("commit"):
             self._emit(outputs, _next_offsets(records))
         self._count(stands)
+        window.trace.settled(stands)
 
     def _persist(self, proposals: Sequence[Proposal]) -> None:
         if not proposals:

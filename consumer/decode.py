@@ -9,8 +9,10 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from consumer.cloudevents import EXTRA_FIELD, CloudEvent, read_cloud_event
 from consumer.errors import PoisonEvent
-from consumer.normalise import clean_text, clean_value, prune_nesting
+from consumer.normalise import clean_text, clean_value
+from consumer.payload import parse_object, without_schema_id
 from consumer.records import SourceRecord
 from schemas import headers
 from schemas.event import (
@@ -27,7 +29,6 @@ from schemas.ids import coordinates_id
 
 _FUTURE: Final = timedelta(days=1)
 _PAST: Final = timedelta(days=3650)
-_MAX_INTEGER_DIGITS: Final = 19
 # W3C: a traceparent is 55 characters, a tracestate at most 512.
 _MAX_TRACE_CHARS: Final = 512
 
@@ -50,7 +51,8 @@ class DecodedEvent:
     """A normalised event with what the ledger needs to know of it.
 
     `payload_sha256` is taken over the content (the parsed object with sorted keys, before the text is cut), so that
-    white space and key order do not make a second publication of the same event a conflict.
+    white space and key order do not make a second publication of the same event a conflict. Of a CloudEvent that is its
+    data alone: what carries it may add other attributes to each delivery, and may change the content mode.
     """
 
     event: NormalisedEvent
@@ -68,7 +70,9 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
     """
     _check_schema_version(record)
     flags: set[Flag] = set()
-    parsed = _parse_object(record.value, flags)
+    value = without_schema_id(record.value)
+    cloud_event = read_cloud_event(record.headers, value, flags)
+    parsed = parse_object(value, flags) if cloud_event is None else cloud_event.data
     raw_text = parsed.get("text")
     if isinstance(raw_text, str):
         parsed["text"] = clean_text(raw_text)
@@ -76,7 +80,7 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
             flags.add("text_cleaned")
     content = clean_value(parsed, flags)
     payload_sha256 = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
-    event = _validate(content)
+    event = _validate(content if cloud_event is None else cloud_event.fill(content))
     text = event.text
     if len(text) > MAX_TEXT_CHARS:
         text = text[:MAX_TEXT_CHARS]
@@ -100,15 +104,11 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
         product=event.product,
         language=event.language,
         metadata=event.metadata,
-        extra=event.model_extra or {},
+        extra=_extra(event, cloud_event),
         flags=sorted(flags),
     )
-    return DecodedEvent(
-        event=normalised,
-        payload_sha256=payload_sha256,
-        traceparent=_trace_header(record, headers.TRACEPARENT),
-        tracestate=_trace_header(record, headers.TRACESTATE),
-    )
+    traceparent, tracestate = _trace_context(record, cloud_event)
+    return DecodedEvent(event=normalised, payload_sha256=payload_sha256, traceparent=traceparent, tracestate=tracestate)
 
 
 def _check_schema_version(record: SourceRecord) -> None:
@@ -119,38 +119,6 @@ def _check_schema_version(record: SourceRecord) -> None:
             "unknown_schema_version",
             f"header {headers.SCHEMA_VERSION} must be {headers.EVENT_SCHEMA_VERSION} or absent",
         )
-
-
-def _parse_object(value: bytes | None, flags: set[Flag]) -> dict[str, Any]:
-    if value is None:
-        raise PoisonEvent("decode", "tombstone", "the record has no value; an event is a JSON object")
-    try:
-        text = value.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PoisonEvent("decode", "not_utf8", f"the value is not UTF-8 at byte {error.start}") from None
-    try:
-        parsed = _loads(text, flags)
-    except RecursionError:
-        flags.add("nesting_bounded")
-        parsed = _loads(prune_nesting(text), flags)
-    if not isinstance(parsed, dict):
-        raise PoisonEvent("decode", "not_an_object", "the value is JSON, but no object; an event is a JSON object")
-    return parsed
-
-
-def _loads(text: str, flags: set[Flag]) -> Any:  # noqa: ANN401 (any JSON value)
-    def parse_integer(digits: str) -> int | str:
-        # int() is quadratic, and refuses more than 4,300 digits with an error of its own.
-        if len(digits) <= _MAX_INTEGER_DIGITS:
-            return int(digits)
-        flags.add("value_bounded")
-        return digits
-
-    try:
-        return json.loads(text, parse_int=parse_integer)
-    except ValueError as error:
-        position = getattr(error, "pos", None)
-        raise PoisonEvent("decode", "not_json", f"the value is not JSON at character {position}") from None
 
 
 def _validate(content: dict[str, Any]) -> FeedbackEvent:
@@ -166,9 +134,24 @@ def _validate(content: dict[str, Any]) -> FeedbackEvent:
         raise PoisonEvent("decode", f"invalid_{field}", f"{field} must be {expected}") from None
 
 
-def _trace_header(record: SourceRecord, name: str) -> str | None:
-    raw = record.header(name)
-    if raw is None or len(raw) > _MAX_TRACE_CHARS or not raw.isascii():
+def _extra(event: FeedbackEvent, cloud_event: CloudEvent | None) -> dict[str, Any]:
+    unknown = event.model_extra or {}
+    return unknown if cloud_event is None else {**unknown, EXTRA_FIELD: dict(cloud_event.attributes)}
+
+
+def _trace_context(record: SourceRecord, cloud_event: CloudEvent | None) -> tuple[str | None, str | None]:
+    traceparent, tracestate = (_trace_text(record.header(name)) for name in (headers.TRACEPARENT, headers.TRACESTATE))
+    if traceparent is None and cloud_event is not None:
+        # The CloudEvents extension for tracing: the context in which the event was made, where no hop gave another one.
+        traceparent, tracestate = (
+            _trace_text(cloud_event.attributes.get(name, "").encode())
+            for name in (headers.TRACEPARENT, headers.TRACESTATE)
+        )
+    return traceparent, tracestate
+
+
+def _trace_text(raw: bytes | None) -> str | None:
+    if not raw or len(raw) > _MAX_TRACE_CHARS or not raw.isascii():
         return None
     text = raw.decode("ascii")
     return text if text.isprintable() else None

@@ -23,6 +23,7 @@ from consumer.preparation import ClassifiedWindow, Preparation, PreparedWindow
 from consumer.records import SourceRecord
 from consumer.start_positions import StartPositions
 from consumer.suspects import Suspects
+from consumer.tracing.base import Tracing
 from consumer.transport.base import TransactionAbortedError, Transport
 from consumer.window import WindowBuffer
 
@@ -84,6 +85,7 @@ class Engine:
         budgets: Budgets,
         metrics: Metrics,
         health: Health,
+        tracing: Tracing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -97,6 +99,7 @@ class Engine:
         self._budgets = budgets
         self._metrics = metrics
         self._health = health
+        self._tracing = tracing
         self._clock = clock
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="classify")
         self._computing: _Computing | None = None
@@ -134,13 +137,16 @@ class Engine:
             self._advance()
         except TransactionAbortedError as aborted:
             self._metrics.transactions.labels("aborted").inc()
-            self._drop_in_flight()
+            self._drop_in_flight(aborted)
             self._must_rewind = True
             self._back_off(aborted)
         except DeadLetterLimitError as tripped:
             self._hold(tripped)
         except TransientError as transient:
             self._back_off(transient)
+        except Exception as error:
+            self._drop_in_flight(error)
+            raise
         else:
             if self._failures > _PATIENCE_FAILURES:
                 self._health.wait_for(None)
@@ -156,7 +162,7 @@ class Engine:
         self._buffer.clear()
         self._finish_in_flight(deadline_s)
         self._suspects.clear(list(self._transport.assignment))
-        self._drop_in_flight()
+        self._drop_in_flight(TransientError("stopped before it was committed"))
         self._transport.close()
         self._worker.shutdown(wait=False, cancel_futures=True)
 
@@ -236,18 +242,25 @@ class Engine:
 
     def _begin_window(self) -> None:
         records = self._buffer.take(self._suspects.is_suspect)
+        trace = self._tracing.begin(records)
         try:
             with self._metrics.database_seconds.labels("look_up").time():
-                prepared = self._preparation.prepare(records, self._knowledge.look_up)
-                prepared = self._suspects.mark(prepared, self._ready.records if self._ready is not None else ())
-        except TransientError:
+                prepared = self._preparation.prepare(records, self._knowledge.look_up, trace)
+                with trace.step("mark"):
+                    prepared = self._suspects.mark(prepared, self._ready.records if self._ready is not None else ())
+        except Exception as error:
+            trace.end(error)
             self._buffer.put_back(records)
             raise
         self._metrics.window_records.observe(len(records))
         self._compute(prepared)
 
     def _compute(self, prepared: PreparedWindow) -> None:
-        self._computing = _Computing(prepared, self._worker.submit(self._classify, prepared.texts))
+        self._computing = _Computing(prepared, self._worker.submit(self._classify_window, prepared))
+
+    def _classify_window(self, prepared: PreparedWindow) -> Sequence[Verdict | PoisonEvent]:
+        with prepared.trace.step("classify"):
+            return self._classify(prepared.texts)
 
     def _complete_computing(self) -> None:
         computing = self._computing
@@ -259,13 +272,14 @@ class Engine:
             # Nothing was decided: the same window is computed again after the back-off.
             self._compute(computing.prepared)
             raise
-        self._computing = None
         self._ready = self._preparation.propose(computing.prepared, verdicts, datetime.now(UTC))
+        self._computing = None
 
     def _commit_ready(self) -> None:
         if self._ready is None:
             return
         self._checkpoint.run(self._ready)
+        self._ready.trace.end()
         self._ready = None
         self._metrics.transactions.labels("committed").inc()
         if self._is_held:
@@ -286,16 +300,20 @@ class Engine:
             try:
                 self._complete_computing()
                 self._commit_ready()
-            except (TransactionAbortedError, DeadLetterLimitError):
-                self._drop_in_flight()
+            except (TransactionAbortedError, DeadLetterLimitError) as error:
+                self._drop_in_flight(error)
                 self._must_rewind = True
                 return
             except TransientError:
                 time.sleep(max(0.0, min(backoff_s, deadline_s - self._clock())))
                 backoff_s *= 2
 
-    def _drop_in_flight(self) -> None:
+    def _drop_in_flight(self, reason: Exception) -> None:
         """Forget everything that was polled: it will be read again from the committed offsets."""
+        if self._ready is not None:
+            self._ready.trace.end(reason)
+        if self._computing is not None:
+            self._computing.prepared.trace.end(reason)
         self._buffer.clear()
         self._computing = None
         self._ready = None

@@ -14,6 +14,7 @@ from consumer.outcomes import Coordinates, KnownRecords, Proposal
 from consumer.policy import Policy
 from consumer.records import SourceRecord
 from consumer.results import FeedbackRow, feedback_row, to_result
+from consumer.tracing.base import NO_TRACE, WindowTrace
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,6 +26,7 @@ class PreparedWindow:
     to_classify: Sequence[int]
     is_recorded: Sequence[bool]
     attempts: int = 1
+    trace: WindowTrace = NO_TRACE
 
     @property
     def texts(self) -> list[str]:
@@ -45,6 +47,7 @@ class ClassifiedWindow:
 
     records: Sequence[SourceRecord]
     proposals: Sequence[Proposal | None]
+    trace: WindowTrace = NO_TRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +62,40 @@ class Preparation:
     model: Manifest
 
     def prepare(
-        self, records: Sequence[SourceRecord], look_up: Callable[[Sequence[Coordinates], Sequence[UUID]], KnownRecords]
+        self,
+        records: Sequence[SourceRecord],
+        look_up: Callable[[Sequence[Coordinates], Sequence[UUID]], KnownRecords],
+        trace: WindowTrace = NO_TRACE,
     ) -> PreparedWindow:
         """Decode a window and ask the ledger what it knows of it. Raises what `look_up` raises."""
-        decoded = [self._decode(record) for record in records]
+        with trace.step("decode"):
+            decoded = [self._decode(record) for record in records]
         event_ids = sorted({event.event.event_id for event in decoded if isinstance(event, DecodedEvent)})
-        known = look_up([Coordinates(record.partition, record.offset) for record in records], event_ids)
+        with trace.step("look_up"):
+            known = look_up([Coordinates(record.partition, record.offset) for record in records], event_ids)
         is_recorded = [Coordinates(record.partition, record.offset) in known.recorded for record in records]
         to_classify = [
             index
             for index, event in enumerate(decoded)
             if isinstance(event, DecodedEvent) and not is_recorded[index] and event.event.event_id not in known.owners
         ]
-        return PreparedWindow(records, decoded, to_classify, is_recorded)
+        return PreparedWindow(records, decoded, to_classify, is_recorded, trace=trace)
 
     def propose(
         self, prepared: PreparedWindow, verdicts: Sequence[Verdict | PoisonEvent], classified_at: datetime
     ) -> ClassifiedWindow:
         """Join the verdicts, one for each of `prepared.to_classify`, with their records."""
         verdict_of = dict(zip(prepared.to_classify, verdicts, strict=True))
-        proposals = [
-            None
-            if prepared.is_recorded[index]
-            else self._propose(record, prepared.decoded[index], verdict_of.get(index), classified_at, prepared.attempts)
-            for index, record in enumerate(prepared.records)
-        ]
-        return ClassifiedWindow(prepared.records, proposals)
+        with prepared.trace.step("route"):
+            proposals = [
+                None
+                if prepared.is_recorded[index]
+                else self._propose(
+                    record, prepared.decoded[index], verdict_of.get(index), classified_at, prepared.attempts
+                )
+                for index, record in enumerate(prepared.records)
+            ]
+        return ClassifiedWindow(prepared.records, proposals, prepared.trace)
 
     def _decode(self, record: SourceRecord) -> DecodedEvent | PoisonEvent:
         try:

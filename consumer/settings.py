@@ -1,13 +1,17 @@
 """The consumer's settings: each has a default, an environment variable and a flag; they are checked together."""
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from schemas.connection import DatabaseConnection, KafkaConnection
 from schemas.topics import DEAD_LETTERS, EVENTS, RESULTS
+
+# How pydantic-settings begins what argparse says; everything else is about a value.
+_FLAGS_AT_FAULT: Final = "error parsing CLI: "
 
 
 class ConsumerSettings(KafkaConnection, DatabaseConnection):
@@ -77,6 +81,9 @@ class ConsumerSettings(KafkaConnection, DatabaseConnection):
     http_port: int = Field(
         default=9464, ge=0, le=65_535, description="port of /metrics and /health; 0 takes a free one"
     )
+    tracing: bool = Field(
+        default=False, description="send OpenTelemetry spans (extra `otel`); OTEL_* variables say where and how many"
+    )
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: console on a terminal")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least severity logged")
 
@@ -101,8 +108,15 @@ class ConsumerSettings(KafkaConnection, DatabaseConnection):
         return self
 
 
-def explain(invalid: ValidationError) -> str:
-    """A validation error in lines that name the setting and say what is wrong, without its value."""
+def explain(invalid: ValidationError | SettingsError) -> str:
+    """What is wrong, in lines that name the setting, without its value."""
+    if isinstance(invalid, SettingsError):
+        words = str(invalid)
+        if words.startswith(_FLAGS_AT_FAULT):
+            return f"{words.removeprefix(_FLAGS_AT_FAULT)}; `--help` lists the flags"
+        # Its words may quote the value, which may hold a password.
+        field = re.search(r'(?:encountered for |field ")(\w+)', words)
+        return f"{field[1] if field else 'settings'}: cannot be read: write it as JSON"
     return "\n".join(
         f"{'.'.join(str(part) for part in error['loc']) or 'settings'}: {error['msg'].removeprefix('Value error, ')}"
         for error in invalid.errors(include_url=False, include_input=False)

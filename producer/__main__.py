@@ -1,14 +1,13 @@
-"""`python -m producer`: publish one message, or a file of them."""
+"""`python -m producer`: publish one message, a file of them, or a load."""
 
 import json
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 
 from producer.client import FeedbackPublisher
 from producer.errors import EventTooLargeError, InvalidEventError, PublishError
@@ -16,13 +15,22 @@ from producer.files.display import ImportDisplay
 from producer.files.importing import FileIdentity, FileImport, ImportResult
 from producer.files.progress import ImportState, default_state_dir, resume
 from producer.files.reading import FileFormat, UnusableFileError, format_of
-from schemas.connection import KafkaConnection
+from producer.load.command import load
+from producer.terminal import (
+    INTERRUPTED,
+    NO_KAFKA,
+    USAGE,
+    JsonOption,
+    TopicOption,
+    err,
+    fail,
+    kafka_connection,
+    out,
+)
+from schemas import command_line
 from schemas.event import MAX_SOURCE_CHARS, UtcDatetime, utc_now
 from schemas.topics import EVENTS
 
-_USAGE = 2
-_NO_KAFKA = 3
-_INTERRUPTED = 130
 _DELIVERY_TIMEOUT_S = 10.0
 
 app = typer.Typer(
@@ -32,11 +40,7 @@ app = typer.Typer(
     help="Publish feedback to Kafka. The brokers and the login come from KAFKA_BOOTSTRAP_SERVERS, "
     "KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SSL_CA_LOCATION.",
 )
-out = Console()
-err = Console(stderr=True)
-
-TopicOption = Annotated[str, typer.Option(help="Where to publish.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app.command()(load)
 
 
 @app.command()
@@ -46,7 +50,7 @@ def send(
     source: Annotated[str, typer.Option(help="The channel.")] = "cli",
     rating: Annotated[int | None, typer.Option(min=1, max=5, help="Stars.")] = None,
     customer_id: Annotated[str | None, typer.Option(help="Pseudonymous customer reference.")] = None,
-    product: Annotated[str | None, typer.Option()] = None,
+    product: Annotated[str | None, typer.Option(help="The product it is about.")] = None,
     language: Annotated[str | None, typer.Option(help="BCP 47 language tag.")] = None,
     meta: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Metadata; repeatable.")] = None,
     topic: TopicOption = EVENTS,
@@ -65,13 +69,13 @@ def send(
         **{name: value for name, value in optional.items() if value is not None},
     }
     try:
-        with FeedbackPublisher(_connection(), topic=topic, delivery_timeout_s=_DELIVERY_TIMEOUT_S) as publisher:
+        with FeedbackPublisher(kafka_connection(), topic=topic, delivery_timeout_s=_DELIVERY_TIMEOUT_S) as publisher:
             publisher.check()
             delivery = publisher.publish(event).result()
     except (InvalidEventError, EventTooLargeError) as error:
-        _fail(str(error), _USAGE)
+        fail(str(error), USAGE)
     except PublishError as error:
-        _fail(f"not sent: {error}", _NO_KAFKA)
+        fail(f"not sent: {error}", NO_KAFKA)
     if as_json:
         document = {
             "event_id": str(delivery.event_id),
@@ -117,13 +121,13 @@ def file(
     """
     default_time = _time(occurred_at)
     if source is not None and not 0 < len(source) <= MAX_SOURCE_CHARS:
-        _fail(f"--source must have 1 to {MAX_SOURCE_CHARS} characters", _USAGE)
+        fail(f"--source must have 1 to {MAX_SOURCE_CHARS} characters", USAGE)
     try:
         wanted_format = file_format or format_of(path)
         with (
             path.open("rb") as opened,
             ImportDisplay(err, path.stat().st_size) as display,
-            FeedbackPublisher(_connection(), topic=topic) as publisher,
+            FeedbackPublisher(kafka_connection(), topic=topic) as publisher,
         ):
             cluster_id = publisher.check()
             identity = FileIdentity.of(opened, display.hashed)
@@ -148,16 +152,16 @@ def file(
                 on_progress=display.show,
             ).run()
     except UnusableFileError as error:
-        _fail(f"{path}: {error}", _USAGE)
+        fail(f"{path}: {error}", USAGE)
     except OSError as error:
-        _fail(f"{path}: {error.strerror}", _USAGE)
+        fail(f"{path}: {error.strerror}", USAGE)
     except PublishError as error:
-        _fail(str(error), _NO_KAFKA)
+        fail(str(error), NO_KAFKA)
     except KeyboardInterrupt:
-        _fail("interrupted: the same command goes on after the last acknowledged line", _INTERRUPTED)
+        fail("interrupted: the same command goes on after the last acknowledged line", INTERRUPTED)
     _print_result(path, result, display.problems, as_json)
     if result.stopped is not None:
-        raise typer.Exit(_NO_KAFKA)
+        raise typer.Exit(NO_KAFKA)
     if result.state.bad_lines:
         raise typer.Exit(1)
 
@@ -202,25 +206,12 @@ def _print_result(path: Path, result: ImportResult, problems: list[dict[str, str
     out.print("; ".join(parts), highlight=False, markup=False, soft_wrap=True)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def _connection() -> KafkaConnection:
-    try:
-        return KafkaConnection()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        _fail(f"{first['loc'][0]}: {first['msg']}", _USAGE)
-
-
 def _metadata(pairs: list[str]) -> dict[str, str]:
     metadata = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            _fail("--meta takes KEY=VALUE", _USAGE)
+            fail("--meta takes KEY=VALUE", USAGE)
         metadata[key] = value
     return metadata
 
@@ -231,8 +222,8 @@ def _time(text: str | None) -> datetime | None:
     try:
         return TypeAdapter[datetime](UtcDatetime).validate_python(text)
     except ValidationError:
-        _fail("--occurred-at must be RFC 3339 with an offset, such as 2026-01-31T09:30:00Z", _USAGE)
+        fail("--occurred-at must be RFC 3339 with an offset, such as 2026-01-31T09:30:00Z", USAGE)
 
 
 if __name__ == "__main__":
-    app()
+    command_line.run(app, "python -m producer")

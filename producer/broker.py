@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from producer.errors import BrokerError
 
@@ -49,7 +49,7 @@ class BrokerFaults:
 
 
 def ask_for_topic(
-    producer: Producer, topic: str, faults: BrokerFaults, bootstrap_servers: str, timeout_s: float
+    client: Producer | Consumer, topic: str, faults: BrokerFaults, bootstrap_servers: str, timeout_s: float
 ) -> str:
     """Fetch the topic's metadata.
 
@@ -62,7 +62,7 @@ def ask_for_topic(
     started_s = time.monotonic()
     while True:
         try:
-            cluster = producer.list_topics(topic, timeout=_ATTEMPT_S)
+            cluster = client.list_topics(topic, timeout=_ATTEMPT_S)
         except KafkaException as error:
             out_of_time = time.monotonic() >= started_s + timeout_s
             if out_of_time or faults.hopeless:

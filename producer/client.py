@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -20,15 +20,14 @@ from producer.errors import (
     DeliveryError,
     FlushTimeoutError,
     InvalidEventError,
-    OutcomeUnknownError,
     PublisherClosedError,
     PublishError,
     QueueFullError,
-    RefusedError,
     UndeliveredError,
 )
 from schemas.connection import KafkaConnection
 from schemas.event import FeedbackEvent
+from schemas.registry import RegistryError, SchemaRegistryConnection, schema_headers
 from schemas.topics import EVENTS
 
 _logger = logging.getLogger(__name__)
@@ -68,9 +67,14 @@ class FeedbackPublisher:
             default is that of Kafka's own client, and outlasts a rolling restart of the brokers.
         queue_timeout_s: how long `publish` waits for room in a full queue.
         max_queued_records: records without an outcome at one time; 64 MiB is a second limit.
+        schema_registry: where each record's schema is registered, and named in a header; by default from the
+            environment (`KAFKA_SCHEMA_REGISTRY_URL`, ...), and none where that is not set. Asked once, here.
+        on_settled: called in the publisher's thread with receipts that have just got their outcome, many at a time. It
+            must neither block nor publish; what it raises is logged.
 
     Raises:
-        BrokerError: librdkafka refuses the settings, for example a CA file that is not there.
+        BrokerError: librdkafka refuses the settings, for example a CA file that is not there; or a schema registry is
+            set that is away or refuses the event's schema.
     """
 
     def __init__(
@@ -81,11 +85,14 @@ class FeedbackPublisher:
         delivery_timeout_s: float = 120.0,
         queue_timeout_s: float = 30.0,
         max_queued_records: int = 10_000,
+        schema_registry: SchemaRegistryConnection | None = None,
+        on_settled: Callable[[Sequence[Receipt]], None] | None = None,
     ) -> None:
         self._connection = connection if connection is not None else KafkaConnection()
         self._topic = topic
         self._queue_timeout_s = queue_timeout_s
         self._max_unseen_failures = max_queued_records
+        self._on_settled = on_settled
         self._faults = BrokerFaults()
         config: dict[str, Any] = {
             **self._connection.as_librdkafka(),
@@ -104,6 +111,10 @@ class FeedbackPublisher:
             "allow.auto.create.topics": False,
             "error_cb": self._faults.on_error,
         }
+        try:
+            self._schema_headers = schema_headers(schema_registry, topic)
+        except RegistryError as error:
+            raise BrokerError(str(error)) from None
         try:
             self._producer = Producer(config, logger=_logger)
         except KafkaException as error:
@@ -157,20 +168,35 @@ class FeedbackPublisher:
             EventTooLargeError: see `publish`.
             QueueFullError: see `publish`; `queued` holds the receipts of those queued before.
         """
-        records = []
-        for position, event in enumerate(events):
-            try:
-                records.append(encode(event))
-            except InvalidEventError as error:
-                raise InvalidEventError(error.field, error.reason, position) from None
         receipts: list[Receipt] = []
-        for record in records:
+        for record in list(encode_each(events)):
             try:
                 receipts.append(self._enqueue(record))
             except QueueFullError as error:
                 error.queued = receipts
                 raise
         return receipts
+
+    def offer(self, record: EncodedEvent) -> Receipt | None:
+        """Queue an encoded event if there is room at this moment, and never wait.
+
+        Returns:
+            None where the queue is full; `why_full` tells the reason.
+
+        Raises:
+            UndeliveredError: see `publish`, as for those below.
+            PublisherClosedError: see `publish`.
+            BrokerError: see `publish`.
+        """
+        self._refuse_misuse()
+        with self._changed:
+            return self._try_to_queue(record)
+
+    def why_full(self) -> QueueFullError:
+        """The error for a record that found no room in time, with what is known now."""
+        fault = self._faults.recent()
+        reason = "Kafka takes records too slowly" if fault is None else fault
+        return QueueFullError(f"the queue of {self._pending_records} records had no room in time: {reason}")
 
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until every record has its outcome, those that other threads publish meanwhile included.
@@ -246,27 +272,30 @@ class FeedbackPublisher:
 
     def _enqueue(self, record: EncodedEvent) -> Receipt:
         self._refuse_misuse()
-        receipt = Receipt(record.event_id)
         deadline_s = time.monotonic() + self._queue_timeout_s
         with self._changed:
-            while True:
-                self._refuse_unusable()
-                try:
-                    self._producer.produce(
-                        self._topic,
-                        record.value,
-                        record.key,
-                        headers=list(record.headers),
-                        on_delivery=partial(self._on_delivery, receipt),
-                    )
-                except BufferError:
-                    if not self._changed.wait(max(0.0, deadline_s - time.monotonic())):
-                        raise self._queue_full() from None
-                except KafkaException as error:
-                    raise BrokerError(f"topic {self._topic}: {self._faults.fatal or error.args[0].str()}") from None
-                else:
-                    self._pending_records += 1
-                    return receipt
+            while (receipt := self._try_to_queue(record)) is None:
+                if not self._changed.wait(max(0.0, deadline_s - time.monotonic())):
+                    raise self.why_full()
+            return receipt
+
+    def _try_to_queue(self, record: EncodedEvent) -> Receipt | None:
+        self._refuse_unusable()
+        receipt = Receipt(record.event_id)
+        try:
+            self._producer.produce(
+                self._topic,
+                record.value,
+                record.key,
+                headers=[*record.headers, *self._schema_headers],
+                on_delivery=partial(self._on_delivery, receipt),
+            )
+        except BufferError:
+            return None
+        except KafkaException as error:
+            raise BrokerError(f"topic {self._topic}: {self._faults.fatal or error.args[0].str()}") from None
+        self._pending_records += 1
+        return receipt
 
     def _refuse_misuse(self) -> None:
         if threading.get_ident() == self._thread.ident:
@@ -284,11 +313,6 @@ class FeedbackPublisher:
             if len(self._failed) >= self._max_unseen_failures:
                 self._raise_unseen_failures()
 
-    def _queue_full(self) -> QueueFullError:
-        fault = self._faults.recent()
-        reason = "Kafka takes records too slowly" if fault is None else fault
-        return QueueFullError(f"the queue of {self._pending_records} records had no room in time: {reason}")
-
     def _unseen_failures(self) -> dict[Receipt, DeliveryError]:
         return {receipt: error for receipt, error in self._failed.items() if not receipt.outcome_seen}
 
@@ -299,9 +323,7 @@ class FeedbackPublisher:
             raise UndeliveredError(self._summarise(errors), errors[0].reason)
 
     def _summarise(self, errors: list[DeliveryError]) -> CloseReport:
-        refused = [error.event_id for error in errors if isinstance(error, RefusedError)]
-        unknown = [error.event_id for error in errors if isinstance(error, OutcomeUnknownError)]
-        return CloseReport(self._delivered_records, tuple(refused), tuple(unknown))
+        return CloseReport.of(self._delivered_records, errors)
 
     def _is_idle(self) -> bool:
         return self._pending_records == 0
@@ -332,6 +354,12 @@ class FeedbackPublisher:
             self._delivered_records += len(reported) - len(failed)
             self._failed.update(failed)
             self._changed.notify_all()
+        if self._on_settled is not None:
+            try:
+                self._on_settled([report.receipt for report in reported])
+            except Exception:
+                # Without this thread no record would get an outcome any more.
+                _logger.exception("the publisher's on_settled raised")
 
     def _close_at_exit(self) -> None:
         if os.getpid() != self._process_id:
@@ -340,3 +368,17 @@ class FeedbackPublisher:
             self.close(_EXIT_FLUSH_S)
         except PublishError as error:
             _logger.error("a publisher that was never closed: %s", error)
+
+
+def encode_each(events: Iterable[FeedbackEvent | Mapping[str, Any]]) -> Iterator[EncodedEvent]:
+    """Encode events one by one.
+
+    Raises:
+        InvalidEventError: see `encode`; `position` says which event.
+        EventTooLargeError: see `encode`.
+    """
+    for position, event in enumerate(events):
+        try:
+            yield encode(event)
+        except InvalidEventError as error:
+            raise InvalidEventError(error.field, error.reason, position) from None

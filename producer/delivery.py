@@ -1,8 +1,9 @@
 """The outcome of a published record: delivered, refused, or unknown."""
 
+from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 from confluent_kafka import KafkaError
@@ -59,6 +60,15 @@ class CloseReport:
     delivered_records: int
     refused: tuple[UUID, ...]
     unknown: tuple[UUID, ...]
+
+    @classmethod
+    def of(cls, delivered_records: int, failures: Iterable[DeliveryError]) -> Self:
+        """Sort failures by kind."""
+        refused: list[UUID] = []
+        unknown: list[UUID] = []
+        for failure in failures:
+            (refused if isinstance(failure, RefusedError) else unknown).append(failure.event_id)
+        return cls(delivered_records, tuple(refused), tuple(unknown))
 
 
 class Receipt(Future[Delivery]):

@@ -12,6 +12,7 @@ from producer.errors import EventTooLargeError, InvalidEventError
 from schemas import headers
 from schemas.event import FeedbackEvent
 from schemas.ids import uuid7
+from schemas.registry import VALUE_SCHEMA_ID
 from schemas.topics import EVENTS, load_topics
 
 MAX_RECORD_BYTES: Final = int(load_topics()[EVENTS].config["max.message.bytes"])
@@ -21,6 +22,8 @@ MAX_RECORD_BYTES: Final = int(load_topics()[EVENTS].config["max.message.bytes"])
 _BATCH_OVERHEAD_BYTES: Final = 61
 _RECORD_OVERHEAD_BYTES: Final = 36
 _HEADER_OVERHEAD_BYTES: Final = 10
+# Room for the header that names the schema, which the publisher adds where a schema registry is set.
+_SCHEMA_ID_HEADER_BYTES: Final = len(VALUE_SCHEMA_ID) + 17 + _HEADER_OVERHEAD_BYTES
 
 _FIXED_HEADERS: Final = (
     (headers.SCHEMA_VERSION, str(headers.EVENT_SCHEMA_VERSION).encode()),
@@ -50,7 +53,8 @@ class EncodedEvent:
     def size_bytes(self) -> int:
         """An upper bound of what the record takes in the log, uncompressed and in a batch of its own."""
         header_bytes = sum(len(name) + len(value) + _HEADER_OVERHEAD_BYTES for name, value in self.headers)
-        return _BATCH_OVERHEAD_BYTES + _RECORD_OVERHEAD_BYTES + len(self.key) + len(self.value) + header_bytes
+        overhead_bytes = _BATCH_OVERHEAD_BYTES + _RECORD_OVERHEAD_BYTES + _SCHEMA_ID_HEADER_BYTES
+        return overhead_bytes + len(self.key) + len(self.value) + header_bytes
 
 
 def encode(

@@ -10,7 +10,8 @@
     |   +-- RefusedError            not stored, for sure
     |   +-- OutcomeUnknownError     perhaps stored; publishing it again with the same event_id is safe
     +-- FlushTimeoutError       records still without an outcome when flush() gave up waiting
-    +-- UndeliveredError        failures that nobody had looked at, raised by flush(), close() or publish()
+    +-- UndeliveredError        failures that nobody had looked at, raised by flush(), close() or publish(),
+                                and by publish_many() of the asyncio publisher
 
 No message holds text or ids of a customer.
 """
@@ -121,7 +122,8 @@ class UndeliveredError(PublishError):
     """Records were not delivered, and nobody had looked at their receipts.
 
     Attributes:
-        report: which ones; from `flush` and `publish` the records so far.
+        report: which ones; from `flush` and `publish` the records so far, from `AsyncFeedbackPublisher.publish_many`
+            those of the call.
     """
 
     def __init__(self, report: "CloseReport", reason: str) -> None:

@@ -33,13 +33,21 @@ class LoginRefusedError(Exception):
 
 
 class Cluster:
-    """An admin client whose requests say why they fail: by themselves they only time out, a wrong login included."""
+    """An admin client whose requests say why they fail: by themselves they only time out, a wrong login included.
+
+    Raises:
+        LoginRefusedError: librdkafka refuses the settings.
+    """
 
     def __init__(self, connection: LibrdkafkaConfig) -> None:
         self._address = connection["bootstrap.servers"]
         self._fault: KafkaError | None = None
         config: dict[str, Any] = {**connection, "log_level": 0, "error_cb": self._note}
-        self.admin: Final = AdminClient(config)
+        try:
+            self.admin: Final = AdminClient(config)
+        except KafkaException as failure:
+            # For example a CA file that is not there.
+            raise LoginRefusedError(f"librdkafka refuses the settings: {failure.args[0].str()}") from None
 
     def answers(self, futures: Mapping[K, "Future[T]"]) -> dict[K, T]:
         """Wait for the answers to one request.

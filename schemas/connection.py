@@ -68,8 +68,16 @@ class DatabaseConnection(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, url: SecretStr) -> SecretStr:
-        if urlsplit(url.get_secret_value()).scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
+        parts = urlsplit(url.get_secret_value())
+        if parts.scheme not in {"postgresql", "postgres", "postgresql+psycopg2"}:
             raise ValueError("must begin with postgresql://")
+        try:
+            parts.port  # noqa: B018 (urlsplit judges the port only when asked)
+        except ValueError:
+            # Its own words could quote a piece of a password.
+            raise ValueError(
+                "the port must be a number; characters such as / in a password must be percent-encoded"
+            ) from None
         return url
 
     def sqlalchemy_url(self) -> str:

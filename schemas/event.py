@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 Flag = Literal[
     "id_derived",
@@ -53,6 +62,8 @@ UtcDatetime = Annotated[
     BeforeValidator(_refuse_numbers),
     AfterValidator(_to_utc),
     PlainSerializer(lambda at: at.isoformat().replace("+00:00", "Z"), return_type=str, when_used="json"),
+    # The serialiser would leave a bare string in the contract.
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """An instant, held in UTC. On the wire RFC 3339 with an offset; written with a `Z`."""
 
@@ -81,7 +92,9 @@ class FeedbackEvent(BaseModel):
     customer_id: str | None = Field(
         default=None, min_length=1, max_length=MAX_REFERENCE_CHARS, description="Pseudonymous customer reference."
     )
-    product: str | None = Field(default=None, min_length=1, max_length=MAX_REFERENCE_CHARS)
+    product: str | None = Field(
+        default=None, min_length=1, max_length=MAX_REFERENCE_CHARS, description="What the message is about."
+    )
     language: str | None = Field(
         default=None, min_length=2, max_length=MAX_LANGUAGE_CHARS, description="BCP 47 language tag."
     )
@@ -95,17 +108,17 @@ class NormalisedEvent(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    event_id: UUID
-    occurred_at: UtcDatetime
-    source: str
-    text: str
-    rating: int | None
-    customer_id: str | None
-    product: str | None
-    language: str | None
-    metadata: dict[str, MetadataValue]
-    extra: dict[str, Any]
-    flags: list[Flag]
+    event_id: UUID = Field(description="The publisher's, or derived from the record's coordinates or its envelope.")
+    occurred_at: UtcDatetime = Field(description="In UTC, with a Z.")
+    source: str = Field(description="Channel.")
+    text: str = Field(description=f"The message, cleaned, at most {MAX_TEXT_CHARS} characters.")
+    rating: int | None = Field(description="1 to 5 stars.")
+    customer_id: str | None = Field(description="Pseudonymous customer reference.")
+    product: str | None = Field(description="What the message is about.")
+    language: str | None = Field(description="BCP 47 language tag, as the publisher gave it.")
+    metadata: dict[str, MetadataValue] = Field(description="The publisher's own values.")
+    extra: dict[str, Any] = Field(description="Fields that the event's contract does not name.")
+    flags: list[Flag] = Field(description="What normalisation changed or noticed.")
 
 
 def utc_now() -> datetime:

@@ -14,6 +14,9 @@ TRACESTATE: Final = "tracestate"
 # Identity of a result, so that a reader can filter without parsing the value.
 EVENT_ID: Final = "event-id"
 
+# On an event that `dlq replay` published again: how often its record was replayed, 1 for the first time.
+REPLAY_ATTEMPT: Final = "replay-attempt"
+
 DLQ_PREFIX: Final = "dlq-"
 DLQ_SOURCE_TOPIC: Final = "dlq-source-topic"
 DLQ_SOURCE_PARTITION: Final = "dlq-source-partition"

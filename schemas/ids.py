@@ -5,7 +5,7 @@ import time
 import uuid
 from typing import Final
 
-# The root of every derived id. Changing it would turn every resumed import into duplicates.
+# The root of the ids that files and coordinates give. Changing it would turn every resumed import into duplicates.
 NAMESPACE: Final = uuid.UUID("5f1d7a52-6a5e-5c0e-9d3b-1c4f6f0f7e21")
 
 
@@ -26,3 +26,12 @@ def file_line_id(file_sha256: str, line_number: int) -> uuid.UUID:
 def coordinates_id(topic_id: uuid.UUID, partition: int, offset: int) -> uuid.UUID:
     """The id of a record that came without one: the same at every attempt to process it."""
     return uuid.uuid5(NAMESPACE, f"record:{topic_id}:{partition}:{offset}")
+
+
+def cloudevent_id(source: str, ce_id: str) -> uuid.UUID:
+    """The id of a CloudEvent, which its attributes `source` and `id` identify together (CloudEvents 1.0, "id").
+
+    UUIDv5 of `id` in a namespace that is itself the UUIDv5 of `source` as a URL, so that every language computes it
+    with its standard library.
+    """
+    return uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, source), ce_id)

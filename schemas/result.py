@@ -15,33 +15,33 @@ Priority = Literal["low", "normal", "high", "urgent"]
 class SentimentVerdict(BaseModel):
     """The writer's tone. `score` is the probability of `label`; `scores` holds all three."""
 
-    label: Sentiment
-    score: Probability
-    scores: dict[Sentiment, Probability]
+    label: Sentiment = Field(description="The most probable one.")
+    score: Probability = Field(description="Its probability, 0 to 1.")
+    scores: dict[Sentiment, Probability] = Field(description="The probability of each label; together they make 1.")
 
 
 class CategoryVerdict(BaseModel):
     """What the message asks its receiver to do. `scores` holds all eight."""
 
-    label: Category
-    score: Probability
-    scores: dict[Category, Probability]
+    label: Category = Field(description="The most probable one.")
+    score: Probability = Field(description="Its probability, 0 to 1.")
+    scores: dict[Category, Probability] = Field(description="The probability of each label; together they make 1.")
 
 
 class ConstructiveVerdict(BaseModel):
     """Whether the message holds a suggestion that its receiver could act on."""
 
-    label: Constructive
-    score: Probability
-    scores: dict[Constructive, Probability]
+    label: Constructive = Field(description="The most probable one.")
+    score: Probability = Field(description="Its probability, 0 to 1.")
+    scores: dict[Constructive, Probability] = Field(description="The probability of each label; together they make 1.")
 
 
 class Routing(BaseModel):
     """Where the message should go, by the consumer's policy file."""
 
-    queue: str
-    priority: Priority
-    suggested_reply: str | None
+    queue: str = Field(description="Name of the queue, from the policy file.")
+    priority: Priority = Field(description="How soon somebody should look.")
+    suggested_reply: str | None = Field(description="Text to begin a reply with.")
 
 
 class ModelReference(BaseModel):
@@ -49,18 +49,18 @@ class ModelReference(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    name: str
-    version: str
-    sha256: str
+    name: str = Field(description="Name of the bundle.")
+    version: str = Field(description="Its version.")
+    sha256: str = Field(description="Of its ONNX graph, in hexadecimal.")
 
 
 class SourceCoordinates(BaseModel):
     """The record that this result answers. `topic_id` tells a re-created topic from the one before it."""
 
-    topic: str
-    topic_id: UUID
-    partition: int
-    offset: int
+    topic: str = Field(description="Name of the topic.")
+    topic_id: UUID = Field(description="Kafka's id of it.")
+    partition: int = Field(description="From 0.")
+    offset: int = Field(description="From 0.")
 
 
 class ClassifiedFeedback(BaseModel):
@@ -76,7 +76,7 @@ class ClassifiedFeedback(BaseModel):
     routing: Routing
     model: ModelReference
     revision: int = Field(ge=1, description="1 at first; later re-classifications count up.")
-    classified_at: UtcDatetime
+    classified_at: UtcDatetime = Field(description="When the model decided, in UTC, with a Z.")
     latency_ms: float = Field(description="From the Kafka record's timestamp to classified_at.")
     source: SourceCoordinates
     traceparent: str | None = Field(description="W3C trace context of the event, where it had one.")

@@ -94,6 +94,8 @@ feedback: Final = Table(
     CheckConstraint(_one_of("constructive", CONSTRUCTIVE), name="constructive"),
     PrimaryKeyConstraint("event_id"),
     Index(None, "occurred_at"),
+    # The same expression as in the view feedback_daily, or a range of its days would read the whole table.
+    Index("ix_feedback_day", text("((occurred_at AT TIME ZONE 'UTC')::date)")),
     Index(None, "category", "occurred_at"),
     Index(None, "sentiment", "occurred_at"),
     Index(None, "source", "occurred_at"),
@@ -161,13 +163,19 @@ dead_letter_replays: Final = Table(
     metadata,
     Column("id", Uuid, nullable=False),
     Column("source_topic_id", Uuid, nullable=False),
-    # What was chosen, so that the same replay can go on after it was interrupted.
     Column("selection", JSONB, nullable=False),
     Column("reason", Text, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     PrimaryKeyConstraint("id"),
-    comment="Each run of `dlq replay`; one without finished_at was interrupted and is resumed first.",
+    # One replay of a topic at a time: whoever begins another settles this one first.
+    Index(
+        "ix_dead_letter_replays_unfinished",
+        "source_topic_id",
+        unique=True,
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    comment="Each run of `dlq replay`: who chose what. One without finished_at runs, or was interrupted.",
 )
 
 dead_letter_decisions: Final = Table(
@@ -177,13 +185,26 @@ dead_letter_decisions: Final = Table(
     Column("source_partition", Integer, nullable=False),
     Column("source_offset", BigInteger, nullable=False),
     Column("decision", Text, nullable=False),
-    Column("replay_id", Uuid),
     Column("reason", Text, nullable=False),
     Column("decided_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Which copy in the dead-letter topic a replay took: a second copy of the same record is not sent again.
+    Column("replay_id", Uuid),
+    Column("dead_letter_partition", Integer),
+    Column("dead_letter_offset", BigInteger),
+    # Null while the replay's Kafka transaction may still fail.
+    Column("sent_at", DateTime(timezone=True)),
     CheckConstraint(_one_of("decision", ("replay", "drop")), name="decision"),
-    CheckConstraint("(decision = 'replay') = (replay_id IS NOT NULL)", name="replay_id"),
+    CheckConstraint(
+        "(decision = 'replay') = (replay_id IS NOT NULL AND dead_letter_partition IS NOT NULL"
+        " AND dead_letter_offset IS NOT NULL)",
+        name="replay",
+    ),
     PrimaryKeyConstraint("source_topic_id", "source_partition", "source_offset"),
-    Index(None, "replay_id", postgresql_where=text("replay_id IS NOT NULL")),
+    Index(
+        "ix_dead_letter_decisions_in_flight",
+        "replay_id",
+        postgresql_where=text("replay_id IS NOT NULL AND sent_at IS NULL"),
+    ),
     comment="What an operator decided about a dead letter, by the source record's coordinates. The first one stands.",
 )
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 from rich.console import Console
 from sqlalchemy import Engine as Database
 
@@ -60,7 +61,7 @@ def operator_session() -> Iterator[OperatorSession]:
             yield OperatorSession(settings, facts, database)
         finally:
             database.dispose()
-    except ValidationError as invalid:
+    except (ValidationError, SettingsError) as invalid:
         fail(explain(invalid), USAGE_EXIT_CODE)
     except (FatalError, TransientError) as error:
         fail(str(error), UNREACHABLE_EXIT_CODE)

@@ -32,8 +32,14 @@ def meaning_of(error: DBAPIError) -> Meaning:
 
 
 def describe(error: DBAPIError) -> str:
-    """The error as it may be logged: class and SQLSTATE, never a statement or a value."""
-    return f"{type(error.orig).__name__} (SQLSTATE {getattr(error.orig, 'pgcode', None) or 'none'})"
+    """The error as it may be logged: class and SQLSTATE, never a statement or a value.
+
+    Without a SQLSTATE it is the connection that failed, and libpq's own words hold host, port, user and reason.
+    """
+    sqlstate = getattr(error.orig, "pgcode", None)
+    if sqlstate is None and isinstance(error, OperationalError):
+        return str(error.orig).strip().splitlines()[0]
+    return f"{type(error.orig).__name__} (SQLSTATE {sqlstate or 'none'})"
 
 
 def to_consumer_error(error: DBAPIError) -> ConsumerError:

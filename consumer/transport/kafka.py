@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
+from consumer.errors import FatalError
 from consumer.records import Headers, OutboundRecord, SourceRecord
 from consumer.transport.base import AssignmentListener, TransactionAbortedError
 from consumer.transport.kafka_config import KafkaOptions
@@ -26,10 +27,15 @@ class KafkaTransport:
         self._topic = options.events_topic
         self._availability = Availability(options.outage_budget_s, while_waiting)
         callbacks = {"error_cb": self._availability.on_client_error, "logger": client_logger()}
-        self._consumer = Consumer({**options.consumer(), **callbacks})
-        self._producer = TransactionalProducer(
-            {**options.producer(), **callbacks}, self._availability, options.transaction_timeout_ms
-        )
+        try:
+            self._consumer = Consumer({**options.consumer(), **callbacks})
+            self._producer = TransactionalProducer(
+                {**options.producer(), **callbacks}, self._availability, options.transaction_timeout_ms
+            )
+        except KafkaException as failure:
+            raise FatalError(
+                f"librdkafka refuses the settings: {failure.args[0].str()}: correct CONSUMER_LIBRDKAFKA"
+            ) from None
         self._listener: AssignmentListener | None = None
         self._assignment: dict[int, int] = {}
         self._expected: dict[int, int] = {}

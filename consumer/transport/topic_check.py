@@ -35,7 +35,10 @@ def check_topics(connection: LibrdkafkaConfig, *, events: str, results: str, dea
             may grow to.
     """
     names = [events, results, dead_letters]
-    cluster = Cluster(connection)
+    try:
+        cluster = Cluster(connection)
+    except LoginRefusedError as refused:
+        raise FatalError(str(refused)) from None
     deadline_s = time.monotonic() + _NEWLY_MADE_S
     while True:
         try:

@@ -83,7 +83,7 @@ def test_the_same_id_with_another_text_is_a_conflict(bench: Bench, window: str) 
 
 
 def test_a_dead_letter_is_the_record_byte_for_byte_with_its_reason(bench: Bench) -> None:
-    value = b"\x00\xff not an event"
+    value = b"\xff\x00 not an event"
     bench.publish([value], partition=2, key=b"\xfe\x00", headers=(("a", b"1"), ("a", b"\xff"), ("b", None)))
     bench.publish([None], partition=3, key=b"tombstone")
     consumer = bench.consumer()

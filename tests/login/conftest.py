@@ -1,5 +1,6 @@
 """A real broker that asks for a login."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class SaslKafka(Kafka):
         }
 
     def answers(self) -> bool:
-        return ports.is_listening(self._internal_port)
+        """Whether it serves; what it answers needs a login."""
+        return ports.is_listening(self._internal_port) and self.brokers[0].pid() is not None
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +57,10 @@ def guarded_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCon
     )
     try:
         kafka.launch()
+        deadline_s = time.monotonic() + 90
+        while not kafka.answers():
+            assert time.monotonic() < deadline_s, "the broker does not come up"
+            time.sleep(0.1)
         yield connection
     finally:
         kafka.kill()

@@ -15,6 +15,8 @@ COMMANDS = {
     "dead letters": "consumer dlq list",
     "topics": "schemas topics diff",
     "publisher": "producer send hello",
+    "load": "producer load --rate 1 --duration 1",
+    "reconcile": "consumer reconcile",
 }
 
 

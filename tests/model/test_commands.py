@@ -11,7 +11,7 @@ pytest.importorskip("sklearn", reason="baselines need the extra 'training'")
 from typer.testing import CliRunner
 
 from tests.model.conftest import TinyRun
-from training.__main__ import REFUSED_EXIT_CODE, app
+from training.commands import REFUSED_EXIT_CODE, app
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

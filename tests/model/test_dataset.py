@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from model_export.rows import Row, RowError, read_rows
 from schemas.connection import DatabaseConnection
 from schemas.tables import feedback, labels
-from training.__main__ import app
+from training.commands import app
 from training.dataset import build_dataset
 from training.feedback_rows import read_feedback_rows
 from training.near_duplicates import group_near_duplicates

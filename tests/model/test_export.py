@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from consumer.inference.bundle import load_bundle, require_feedback_heads
 from model_export import quantise
-from model_export.__main__ import app
 from model_export.calibration import fit_temperature
+from model_export.commands import app
 from model_export.export import ExportError, assert_open_shapes
 from model_export.metrics import softmax
 from tests.model.conftest import TinyRun

@@ -18,7 +18,7 @@ from model_export.rows import RowError, read_rows, validation_rows  # noqa: E402
 from tests.model.conftest import TinyRun  # noqa: E402
 from training import base as training_base  # noqa: E402
 from training import fit as training_fit  # noqa: E402
-from training.__main__ import app  # noqa: E402
+from training.commands import app  # noqa: E402
 from training.config import read_config  # noqa: E402
 from training.data import split_rows  # noqa: E402
 

@@ -156,6 +156,20 @@ def test_trace_context_is_taken_over_unless_it_is_garbage() -> None:
     assert decoded(event(), (("traceparent", b"\x00\xff"), ("tracestate", b"x" * 600))).traceparent is None
 
 
+@pytest.mark.parametrize("schema_id", [1, 2**31])
+def test_a_schema_id_before_the_json_is_passed_over(schema_id: int) -> None:
+    framed = b"\x00" + schema_id.to_bytes(4, "big") + event()
+    found, plain = decoded(framed), decoded(event(), (("__value_schema_id", b"\x00" + schema_id.to_bytes(4, "big")),))
+    assert found.event == plain.event
+    assert found.payload_sha256 == plain.payload_sha256
+
+
+@pytest.mark.parametrize("value", [b"\x00", b"\x00\x00\x00\x00\x01", b"\x00\x00\x00\x00\x01\x0eAvro {}"])
+def test_a_schema_id_before_something_else_names_the_right_serializer(value: bytes) -> None:
+    with pytest.raises(PoisonEvent, match=r"not_json.*use the serializer for JSON Schema"):
+        decoded(value)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
     lambda inner: (

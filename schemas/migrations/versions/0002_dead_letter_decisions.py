@@ -25,7 +25,14 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letter_replays")),
-        comment="Each run of `dlq replay`; one without finished_at was interrupted and is resumed first.",
+        comment="Each run of `dlq replay`: who chose what. One without finished_at runs, or was interrupted.",
+    )
+    op.create_index(
+        "ix_dead_letter_replays_unfinished",
+        "dead_letter_replays",
+        ["source_topic_id"],
+        unique=True,
+        postgresql_where=sa.text("finished_at IS NULL"),
     )
     op.create_table(
         "dead_letter_decisions",
@@ -33,12 +40,17 @@ def upgrade() -> None:
         sa.Column("source_partition", sa.Integer(), nullable=False),
         sa.Column("source_offset", sa.BigInteger(), nullable=False),
         sa.Column("decision", sa.Text(), nullable=False),
-        sa.Column("replay_id", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("decided_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("replay_id", sa.Uuid(), nullable=True),
+        sa.Column("dead_letter_partition", sa.Integer(), nullable=True),
+        sa.Column("dead_letter_offset", sa.BigInteger(), nullable=True),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("decision IN ('replay', 'drop')", name=op.f("ck_dead_letter_decisions_decision")),
         sa.CheckConstraint(
-            "(decision = 'replay') = (replay_id IS NOT NULL)", name=op.f("ck_dead_letter_decisions_replay_id")
+            "(decision = 'replay') = (replay_id IS NOT NULL AND dead_letter_partition IS NOT NULL"
+            " AND dead_letter_offset IS NOT NULL)",
+            name=op.f("ck_dead_letter_decisions_replay"),
         ),
         sa.PrimaryKeyConstraint(
             "source_topic_id", "source_partition", "source_offset", name=op.f("pk_dead_letter_decisions")
@@ -46,11 +58,11 @@ def upgrade() -> None:
         comment="What an operator decided about a dead letter, by the source record's coordinates. The first one stands.",
     )
     op.create_index(
-        op.f("ix_dead_letter_decisions_replay_id"),
+        "ix_dead_letter_decisions_in_flight",
         "dead_letter_decisions",
         ["replay_id"],
         unique=False,
-        postgresql_where=sa.text("replay_id IS NOT NULL"),
+        postgresql_where=sa.text("replay_id IS NOT NULL AND sent_at IS NULL"),
     )
 
 

@@ -12,12 +12,12 @@ from typer.main import get_command
 
 from consumer.settings import ConsumerSettings
 from demo.hostile import hostile_records
+from schemas.registry import SchemaRegistryConnection
 from schemas.topics import EVENTS, load_topics
 from tests.deploy.deployed_settings import ENVIRONMENT_NAMES, ROOT
+from tests.docs.pages import PAGES
 
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
-    ROOT.glob("docs/**/*.md")
-)
+DOCUMENTS = [*PAGES, ROOT / "CHANGELOG.md"]
 # These import torch, which the environment of the tests does not have.
 UNSEEN = {"training", "model_export"}
 
@@ -33,8 +33,12 @@ def anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def links_of(document: Path) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
+
+
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+    for target in links_of(document):
         if target.startswith("http"):
             continue
         path, _, anchor = target.partition("#")
@@ -42,6 +46,14 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+def test_the_index_names_every_page() -> None:
+    index = ROOT / "docs/README.md"
+    named = {(index.parent / target.partition("#")[0]).resolve() for target in links_of(index)}
+
+    pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs") and page.parent.name != "decisions"}
+    assert pages - {index} <= named
 
 
 def test_make_targets_exist(document: Path) -> None:
@@ -52,10 +64,24 @@ def test_make_targets_exist(document: Path) -> None:
     assert set(named) <= targets
 
 
+def words_of(line: str) -> list[str]:
+    """The words of a command, which may be part of another one or go on in the next line."""
+    line = re.split(r"[);&<>]", line, maxsplit=1)[0].rstrip("\\ ")
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return line.split()
+
+
+def test_scripts_exist(document: Path) -> None:
+    for script in re.findall(r"python ((?:[\w-]+/)+[\w-]+\.py)", document.read_text("utf-8")):
+        assert (ROOT / script).exists(), script
+
+
 def test_commands_exist(document: Path) -> None:
     for line in re.findall(r"python -m ([^`\n|#]+)", document.read_text("utf-8")):
-        package, *words = shlex.split(line.split(")")[0])
-        package = package.rstrip(",.")
+        package, *words = words_of(line)
+        package = package.rstrip(",.:")
         if package in UNSEEN:
             continue
         specification = importlib.util.find_spec(package)
@@ -72,15 +98,17 @@ def test_commands_exist(document: Path) -> None:
         flags = {option for parameter in command.params for option in parameter.opts}
         if package == "consumer" and command.name in {"run", "check-config"}:
             flags |= {f"--{name.replace('_', '-')}" for name in ConsumerSettings.model_fields} | {"--help"}
-        assert {word for word in words if word.startswith("--")} <= flags | {"--help"}, line
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= flags | {"--help"}, line
 
 
 def test_settings_exist(document: Path) -> None:
     text = document.read_text("utf-8")
 
-    named = set(re.findall(r"\b(?:CONSUMER|KAFKA)_[A-Z_]+\b", text))
+    # KAFKA_SASL_* stands for several.
+    named = set(re.findall(r"\b(?:CONSUMER|KAFKA)_[A-Z_]+\b(?!\*)", text))
 
-    assert named <= ENVIRONMENT_NAMES
+    registry = {str(field.validation_alias) for field in SchemaRegistryConnection.model_fields.values()}
+    assert named <= ENVIRONMENT_NAMES | registry
 
 
 def test_defaults_are_the_settings_own() -> None:

@@ -1,0 +1,1 @@
+"""Dead letters: finding their bytes, showing them safely, publishing them again."""

@@ -1,0 +1,1 @@
+"""Which changes of the contracts break those who publish or read by the last release."""
