@@ -1,14 +1,12 @@
 """`python -m consumer.client`: watch the results topic."""
 
-import re
 import signal
 import sys
-from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Annotated, Final, NoReturn, cast
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 
 from consumer.client.display import ResultTable, as_json_line
@@ -19,8 +17,8 @@ from consumer.client.records import ResultRecord
 from consumer.client.starts import Start
 from schemas import command_line
 from schemas.connection import KafkaConnection
-from schemas.event import UtcDatetime
 from schemas.labels import Category, Constructive, Head, Sentiment
+from schemas.moments import EXPECTED, parse_moment
 from schemas.topics import RESULTS
 
 _KAFKA: Final = 1
@@ -28,8 +26,6 @@ _USAGE: Final = 2
 _NOTHING: Final = 4
 _INTERRUPTED: Final = 130
 _PATIENCE_S: Final = 10.0
-_AGO: Final = re.compile(r"(\d{1,5})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,13 +158,10 @@ def _start(since: str | None, from_beginning: bool) -> Start:
         return "beginning" if from_beginning else "end"
     if from_beginning:
         _fail("--since and --from-beginning exclude each other", _USAGE)
-    ago = _AGO.fullmatch(since)
-    if ago is not None:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
-        return TypeAdapter[datetime](UtcDatetime).validate_python(since)
-    except ValidationError:
-        _fail("--since must be RFC 3339 with an offset, such as 2026-01-31T09:30:00Z, or 90s, 15m, 2h, 3d", _USAGE)
+        return parse_moment(since)
+    except (ValueError, OverflowError):
+        _fail(f"--since takes {EXPECTED}", _USAGE)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from consumer.operations.dead_letters.arguments import parse_time
+from consumer.operations.moments import parse_time
 from consumer.operations.reconciliation.positions import RequestedRange, UnusableRangeError
 from consumer.operations.reconciliation.report import to_document, to_lines
 from consumer.operations.reconciliation.run import NothingInRangeError, Reconciler

@@ -26,7 +26,10 @@ from schemas.topics import EVENTS
 from tests.inference.tiny_bundle import build_tiny_bundle
 from tests.integration.harness import make_event
 
+app = typer.Typer(add_completion=False, help=__doc__)
 
+
+@app.command()
 def main(records: Annotated[int, typer.Option(min=1)] = 100_000) -> None:
     """Print one line of JSON for each measurement."""
     with tempfile.TemporaryDirectory() as folder:
@@ -110,4 +113,4 @@ def _report(what: str, document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

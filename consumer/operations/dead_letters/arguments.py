@@ -1,19 +1,18 @@
 """What operators type to say which dead letters they mean. What makes no sense ends the command with one line."""
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, NoReturn, get_args
 
 import typer
 
 from consumer.errors import Stage
+from consumer.operations.moments import parse_time
 from consumer.operations.session import USAGE_EXIT_CODE, fail
 from consumer.outcomes import Coordinates
 from consumer.sinks.dead_letter_selection import DeadLetterSelection, State
 
 _COORDINATES: Final = re.compile(r"([0-9]{1,9}):([0-9]{1,18})")
-_AGO: Final = re.compile(r"([0-9]{1,5})([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
 
 StageOption = Annotated[
     list[str] | None,
@@ -45,26 +44,6 @@ def parse_coordinates(text: str) -> Coordinates:
     if found is None:
         _refuse("a dead letter is named PARTITION:OFFSET, such as 2:1734, as `dlq list` shows it")
     return Coordinates(int(found[1]), int(found[2]))
-
-
-def parse_time(option: str, text: str | None) -> datetime | None:
-    """A point in time, or how long ago it was.
-
-    Raises:
-        typer.Exit: it is neither.
-    """
-    if text is None:
-        return None
-    ago = _AGO.fullmatch(text)
-    if ago is not None:
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        when = None
-    if when is None or when.tzinfo is None:
-        _refuse(f"{option} takes a time with an offset, such as 2026-01-31T09:30:00Z, or how long ago: 90m, 2h, 3d")
-    return when
 
 
 def select_filtered(

@@ -1,24 +1,31 @@
 """Questions to the cluster about offsets: where topics begin and end, what a time means, what a group committed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from consumer.errors import TransientError
 from schemas.connection import LibrdkafkaConfig
 
 _REQUEST_TIMEOUT_S: Final = 10.0
+_PAUSE_S: Final = 0.2
+# A fresh cluster makes its topic of offsets when it is first asked for one; a restarted one loads it.
+_NO_COORDINATOR_YET: Final = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
 
 
 class Cluster:
     """Offsets of topics and of one group. Every method raises TransientError where the cluster does not answer."""
 
     def __init__(self, connection: LibrdkafkaConfig, group_id: str) -> None:
-        self._admin = AdminClient({**connection, "log_level": 0})
+        self._connection: LibrdkafkaConfig = {**connection, "log_level": 0}
+        self._admin = AdminClient(self._connection)
         self._group_id = group_id
 
     def partitions(self, topic: str) -> list[int]:
@@ -43,13 +50,31 @@ class Cluster:
     def committed(self, topic: str, partitions: Sequence[int]) -> dict[int, int | None]:
         """The group's committed next offsets; what an open transaction is about to commit is not waited for."""
         wanted = [TopicPartition(topic, partition) for partition in partitions]
-        with _answering():
-            asked = self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(self._group_id, wanted)], request_timeout=_REQUEST_TIMEOUT_S
-            )
-            positions = asked[self._group_id].result().topic_partitions
-        offsets: Mapping[int, int] = {position.partition: position.offset for position in positions}
-        return {partition: offset if offset >= 0 else None for partition, offset in sorted(offsets.items())}
+        deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
+        while True:
+            try:
+                positions = self._ask_group(wanted)
+            except KafkaException as failure:
+                if failure.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() >= deadline_s:
+                    raise TransientError(f"Kafka: {failure.args[0].name()}") from None
+                time.sleep(_PAUSE_S)
+                continue
+            return {position.partition: position.offset if position.offset >= 0 else None for position in positions}
+
+    def _ask_group(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        # A consumer that joins nothing: the admin client's question for a group's offsets ends the process where the
+        # coordinator is still loading (librdkafka 2.16 dereferences the group that an admin client does not have).
+        # A new one for each attempt, because it does not look for another coordinator while it is not a member.
+        member = Consumer({**self._connection, "group.id": self._group_id, "isolation.level": "read_uncommitted"})
+        try:
+            positions = member.committed(wanted, timeout=_REQUEST_TIMEOUT_S)
+        finally:
+            member.close()
+        for position in positions:
+            # It would read as a group without an offset.
+            if position.error is not None:
+                raise KafkaException(position.error)
+        return positions
 
     def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
         wanted = {TopicPartition(topic, partition): spec for partition in self.partitions(topic)}

@@ -13,6 +13,7 @@ from schemas.connection import LibrdkafkaConfig
 
 _BATCH_RECORDS: Final = 5_000
 _POLL_TIMEOUT_S: Final = 0.5
+_REQUEST_TIMEOUT_S: Final = 10.0
 # An open transaction hides what follows it: 60 s is the longest that settings allow, and brokers look every 10 s.
 _STALL_TIMEOUT_S: Final = 90.0
 
@@ -72,7 +73,7 @@ class SpanReader:
             TransientError: the cluster does not answer, or a transaction stays open.
         """
         passed = {partition: span.first for partition, span in spans.items() if span.first < span.next_offset}
-        self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in passed.items()])
+        self._assign(topic, passed)
         moved_at_s = time.monotonic()
         while passed:
             messages = self._poll()
@@ -120,6 +121,14 @@ class SpanReader:
                 partition, next_offset = _position(message)
                 if next_offset - 1 in offsets[partition]:
                     yield message
+
+    def _assign(self, topic: str, offsets: Mapping[int, int]) -> None:
+        try:
+            self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in offsets.items()])
+            # librdkafka looks for the brokers of a topic that is new to it once a second: asking makes it look now.
+            self._consumer.list_topics(topic, timeout=_REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            raise TransientError(f"Kafka: {failure.args[0].name()}") from None
 
     def _poll(self) -> list[Message]:
         try:
