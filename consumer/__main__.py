@@ -21,6 +21,7 @@ from consumer.operations import dlq_commands
 from consumer.operations.reconcile_command import reconcile
 from consumer.operations.session import fail
 from consumer.settings import ConsumerSettings, explain
+from consumer.watchdog import Watchdog
 from schemas import command_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -60,6 +61,7 @@ def run(context: typer.Context) -> None:
     consumer: Consumer | None = None
     try:
         consumer = build(settings)
+        Watchdog(consumer.health, _end_hung).start()
         consumer.engine.start()
         consumer.health.wait_for(None)
         log.info("started", version=APP_VERSION, group=settings.group_id, replica=settings.replica_id)
@@ -120,6 +122,12 @@ def _origin(error: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return "unknown" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+
+
+def _end_hung(reason: str) -> None:
+    log.error("hung", reason=reason)
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _exit_now(code: int, consumer: Consumer | None) -> NoReturn:

@@ -59,8 +59,11 @@ class Checkpoint:
     limit: DeadLetterLimit
     metrics: Metrics
 
-    def run(self, window: ClassifiedWindow) -> None:
+    def run(self, window: ClassifiedWindow) -> Mapping[int, int]:
         """Make one window durable and visible.
+
+        Returns:
+            The next offset that was committed, for each partition of the window that is still assigned.
 
         Raises:
             DeadLetterLimitError: nothing was written; an operator must look.
@@ -75,7 +78,7 @@ class Checkpoint:
             if assignment.get(record.partition) == record.epoch
         ]
         if not current:
-            return
+            return {}
         records = [record for record, _ in current]
         with self.metrics.database_seconds.labels("persist").time(), window.trace.step("persist"):
             self._persist([proposal for _, proposal in current if proposal is not None])
@@ -83,10 +86,12 @@ class Checkpoint:
             standing = self.ledger.read_back([Coordinates(record.partition, record.offset) for record in records])
         stands = [(record, self._stands(record, standing)) for record in records]
         outputs = [output for record, outcome in stands if (output := self._output(record, outcome)) is not None]
+        next_offsets = _next_offsets(records)
         with self.metrics.commit_seconds.time(), window.trace.step("commit"):
-            self._emit(outputs, _next_offsets(records))
+            self._emit(outputs, next_offsets)
         self._count(stands)
         window.trace.settled(stands)
+        return next_offsets
 
     def _persist(self, proposals: Sequence[Proposal]) -> None:
         if not proposals:

@@ -278,7 +278,8 @@ class Engine:
     def _commit_ready(self) -> None:
         if self._ready is None:
             return
-        self._checkpoint.run(self._ready)
+        self._start_positions.recheck()
+        self._start_positions.advanced(self._checkpoint.run(self._ready))
         self._ready.trace.end()
         self._ready = None
         self._metrics.transactions.labels("committed").inc()
@@ -305,6 +306,7 @@ class Engine:
                 self._must_rewind = True
                 return
             except TransientError:
+                self._start_positions.doubt()
                 time.sleep(max(0.0, min(backoff_s, deadline_s - self._clock())))
                 backoff_s *= 2
 
@@ -325,6 +327,7 @@ class Engine:
 
     def _back_off(self, error: TransientError) -> None:
         self._metrics.retries.inc()
+        self._start_positions.doubt()
         backoff_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2**self._failures)
         self._failures += 1
         if self._failures > _PATIENCE_FAILURES:

@@ -34,6 +34,8 @@ class StartPositions:
         self._in_flight_records = in_flight_records
         self._accept_mismatch = accept_mismatch
         self._unchecked: dict[int, int | None] = {}
+        self._recorded_up_to: dict[int, int] = {}
+        self._in_doubt = False
 
     def add(self, committed: Mapping[int, int | None]) -> None:
         """Partitions were assigned, with these committed next offsets."""
@@ -43,6 +45,7 @@ class StartPositions:
         """Partitions went away."""
         for partition in partitions:
             self._unchecked.pop(partition, None)
+            self._recorded_up_to.pop(partition, None)
 
     @property
     def unchecked(self) -> list[int]:
@@ -70,6 +73,34 @@ class StartPositions:
     def accepted(self) -> None:
         """What was checked is taken up."""
         self._unchecked.clear()
+
+    def advanced(self, next_offsets: Mapping[int, int]) -> None:
+        """These offsets were committed, after the ledger held everything before them."""
+        self._recorded_up_to.update(next_offsets)
+
+    def doubt(self) -> None:
+        """Something failed: the database that answers next may be another one."""
+        self._in_doubt = True
+
+    def recheck(self) -> None:
+        """After a doubt, before anything is recorded: does the ledger still hold what was committed last?
+
+        Later entries would hide the gap, from the next start too.
+
+        Raises:
+            TransientError: the ledger cannot be read; call again.
+            FatalError: it lost entries, and no flag said to go on.
+        """
+        if not self._in_doubt:
+            return
+        if not self._accept_mismatch:
+            for partition, next_offset in sorted(self._recorded_up_to.items()):
+                if not self._recorded.count_from(partition, next_offset - 1, 1):
+                    raise FatalError(
+                        f"partition {partition}: the ledger no longer holds the record before offset {next_offset}: "
+                        f"the database lost rows (a failover to a copy that was behind?); {_GO_ON}"
+                    )
+        self._in_doubt = False
 
     def _compare(self, partition: int, committed: int | None, recorded: int | None, beginning: int) -> None:
         if committed is None:

@@ -64,6 +64,7 @@ class Suspects:
         Raises:
             TransientError, FatalError: as the store.
         """
+        self._forget_passed(prepared.records)
         if not prepared.to_classify:
             return prepared
         marks = _spans([*unfinished, *prepared.records])
@@ -86,12 +87,17 @@ class Suspects:
         return replace(prepared, attempts=tried + 1)
 
     def clear(self, partitions: Sequence[int]) -> None:
-        """Partitions are given up in good order: nothing of them is in flight."""
+        """Partitions are given up in good order: nothing of them is in flight.
+
+        What a predecessor left, and nobody has tried yet, stays for the next owner: or a record that hangs its process
+        would never be counted, where each crash moves the partition on.
+        """
+        done = [partition for partition in partitions if partition not in self._left]
         self.forget(partitions)
-        if not partitions:
+        if not done:
             return
         try:
-            self._store.clear(list(partitions))
+            self._store.clear(done)
         except TransientError as error:
             # The next owner tries a few innocent records singly.
             log.warning("marks_left_behind", reason=str(error))
@@ -100,6 +106,12 @@ class Suspects:
         """Partitions were lost: their marks belong to the next owner now."""
         for partition in partitions:
             self._left.pop(partition, None)
+
+    def _forget_passed(self, records: Sequence[SourceRecord]) -> None:
+        for record in records:
+            mark = self._left.get(record.partition)
+            if mark is not None and record.offset >= mark.next_offset:
+                del self._left[record.partition]
 
 
 def _spans(records: Sequence[SourceRecord]) -> dict[int, Mark]:

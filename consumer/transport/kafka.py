@@ -42,6 +42,7 @@ class KafkaTransport:
         self._epoch = 0
         self._paused = False
         self._joined = False
+        self._closing = False
         self._next_probe_s = 0.0
 
     @property
@@ -149,6 +150,7 @@ class KafkaTransport:
 
     def close(self) -> None:
         """See `Transport`."""
+        self._closing = True
         self._consumer.close()
 
     def _accept(self, message: Message) -> SourceRecord | None:
@@ -187,6 +189,10 @@ class KafkaTransport:
             self._availability.answered()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._closing:
+            # A rebalance overtook the shutdown: who leaves takes nothing up, and waits for no coordinator.
+            consumer.incremental_assign([])
+            return
         self._joined = True
         numbers = sorted(position.partition for position in partitions)
         starts: Mapping[int, int | None] = {}

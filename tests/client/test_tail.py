@@ -106,7 +106,7 @@ def test_each_mistake_gets_one_clear_line(
         (("--category", "bugs"), {}, 2, "no label 'bugs'"),
         (("--min-score", "0.8"), {}, 2, "HEAD=P"),
         (("--min-score", "mood=0.8"), {}, 2, "probability"),
-        (("--since", "yesterday"), {}, 2, "RFC 3339"),
+        (("--since", "yesterday"), {}, 2, "a time with an offset"),
         (("--since", "1h", "--from-beginning"), {}, 2, "exclude each other"),
         (("--topic", topic, "--until-end", "--from-beginning"), {}, 4, "nothing there"),
         (("--topic", topic, "--until-end", "--source", "web"), {}, 4, "nothing matches"),

@@ -65,13 +65,7 @@ def test_a_cut_database_connection_costs_nothing(bench: Bench) -> None:
     for start in range(0, 40, 10):
         bench.publish(events[start : start + 10])
         turn_until(partial(bench.has_recorded, start + 10), consumer)
-        with bench.engine.begin() as connection:
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE application_name = 'feedback-consumer' AND datname = current_database()"
-                )
-            )
+        _cut_connections(bench)
     bench.assert_exactly_once(events)
 
 
@@ -138,6 +132,20 @@ def test_a_database_that_lost_rows_stops_it_and_a_flag_lets_it_go_on(bench: Benc
     bench.publish([event], partition=0)
     allowed = bench.consumer(accept_offset_mismatch=True)
     turn_until(lambda: any(str(row["event_id"]) == event["event_id"] for row in bench.rows()), allowed)
+
+
+def test_a_failover_to_a_copy_that_was_behind_stops_a_running_consumer(bench: Bench) -> None:
+    bench.publish([make_event(), make_event()], partition=0)
+    consumer = bench.consumer()
+    turn_until(lambda: bench.has_settled(2), consumer)
+    with bench.engine.begin() as connection:
+        connection.execute(text("DELETE FROM record_outcomes WHERE source_offset = 1"))
+        connection.execute(text("DELETE FROM feedback WHERE source_offset = 1"))
+    _cut_connections(bench)
+    bench.publish([make_event("after the failover")], partition=0)
+    with pytest.raises(FatalError, match="the database lost rows"):
+        turn_until(lambda: bench.recorded() > 1, consumer)
+    assert bench.recorded() == 1, "nothing is recorded on top of the gap"
 
 
 def test_deleted_records_stop_it(bench: Bench, admin: AdminClient) -> None:
@@ -255,3 +263,13 @@ def _drain(pipe: int) -> None:
     with open(pipe, "rb") as unread:
         while unread.read(PIPE_BYTES):
             pass
+
+
+def _cut_connections(bench: Bench) -> None:
+    with bench.engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'feedback-consumer' AND datname = current_database()"
+            )
+        )

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from consumer.dead_letter_limit import DeadLetterLimit, DeadLetterLimitError
 from consumer.dead_letters import to_dead_letter
 from consumer.errors import FatalError, PoisonEvent
+from consumer.health import Health
 from consumer.http_server import HttpServer
 from consumer.outcomes import Coordinates, Proposal
 from consumer.policy import load_policy
@@ -26,6 +27,7 @@ from consumer.start_positions import StartPositions
 from consumer.suspects import MAX_ATTEMPTS, Suspects
 from consumer.transport.kafka_config import KafkaOptions
 from consumer.transport.outage import OutageBudget
+from consumer.watchdog import Watchdog
 
 POISON = PoisonEvent("decode", "not_json", "the value is not JSON")
 
@@ -85,7 +87,7 @@ class Recorded:
 
     def count_from(self, partition: int, offset: int, limit_records: int) -> int:
         assert partition == 0
-        return min(limit_records, (self._next_offset or 0) - offset)
+        return max(0, min(limit_records, (self._next_offset or 0) - offset))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,55 @@ def test_a_suspect_is_tried_singly_and_then_given_up() -> None:
     [failure] = given_up.decoded
     assert isinstance(failure, PoisonEvent)
     assert failure.error_class == "repeated_crash"
+
+
+def test_what_nobody_has_tried_yet_stays_for_the_next_owner() -> None:
+    store = Marks({0: Mark(5, 9, 1), 1: Mark(5, 6, 2)})
+    suspects = Suspects(store)
+    suspects.load([0, 1])
+    suspects.mark(window(9, 10), ())  # partition 0 is past its suspects
+
+    suspects.clear([0, 1])
+
+    assert store.stored == {1: Mark(5, 6, 2)}
+
+
+def test_a_ledger_that_forgot_what_was_committed_stops_it_after_a_doubt() -> None:
+    recorded = Recorded(100)
+    positions = StartPositions(recorded, in_flight_records=10, accept_mismatch=False)
+    positions.advanced({0: 100})
+    recorded._next_offset = 90
+    positions.recheck()  # nothing failed: nothing is asked
+    positions.doubt()
+    with pytest.raises(FatalError, match="before offset 100: the database lost rows"):
+        positions.recheck()
+    recorded._next_offset = 100
+    positions.recheck()
+    positions.doubt()
+    positions.remove([0])
+    recorded._next_offset = 0
+    positions.recheck()
+    allowed = StartPositions(recorded, in_flight_records=10, accept_mismatch=True)
+    allowed.advanced({0: 100})
+    allowed.doubt()
+    allowed.recheck()
+
+
+def test_a_hung_loop_ends_the_process_and_a_thawed_one_does_not() -> None:
+    now = [0.0]
+    ended: list[str] = []
+    health = Health(lambda: now[0])
+    watchdog = Watchdog(health, ended.append)
+    health.turned(is_joined=True)
+    now[0] = 1_000
+    watchdog.look()  # frozen for a long time, and just awake
+    health.turned(is_joined=True)
+    watchdog.look()
+    assert ended == []
+    now[0] = 2_000
+    watchdog.look()
+    watchdog.look()
+    assert ended == ["the loop has not turned for 1000 s"]
 
 
 def test_routing_follows_the_policy() -> None:
