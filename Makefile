@@ -16,7 +16,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 TRAINING := .venv-training
 TRAINING_STAMP := $(TRAINING)/.installed
 
-.PHONY: help demo test check format up status down clean-data lock generate train
+.PHONY: help demo test check format up status down clean-data lock generate train chaos soak
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ demo: $(RUN_STAMP) ## Run the main job on a real Kafka and PostgreSQL, and count
 
 test: $(DEV_STAMP) ## Run all tests (ARGS="-k name", JOBS=1 for one after the other)
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+chaos: $(DEV_STAMP) ## Inject faults for a quarter of an hour and audit (ARGS="--profile storage --seed 2")
+	@$(BIN)/python -m tests.chaos $(or $(ARGS),--profile process)
+
+soak: $(DEV_STAMP) ## Half an hour of steady work: memory, files and threads must stay
+	@$(BIN)/python -m tests.chaos.soak $(ARGS)
 
 check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
 	$(BIN)/ruff check .

@@ -1,0 +1,85 @@
+"""Sees outputs as soon as a read_committed reader can, whatever happens to the brokers meanwhile."""
+
+import threading
+import time
+import uuid
+from types import TracebackType
+from typing import Final, Self, cast
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+
+from schemas import headers
+from schemas.connection import LibrdkafkaConfig
+from tests.chaos.journal import Journal
+from tests.chaos.load import SEQUENCE, sequence_of_result
+
+_POLL_S: Final = 0.1
+_BATCH_RECORDS: Final = 500
+_REQUEST_TIMEOUT_S: Final = 30.0
+
+
+class Watch:
+    """Tells the journal when the outcome of a record becomes visible, in a thread of its own."""
+
+    def __init__(self, kafka: LibrdkafkaConfig, results_topic: str, dead_letter_topic: str, journal: Journal) -> None:
+        self._results_topic = results_topic
+        self._journal = journal
+        self._reader = Consumer(
+            {
+                **kafka,
+                "log_level": 0,
+                "group.id": f"chaos-watch-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+            }
+        )
+        self._reader.assign(
+            [
+                TopicPartition(topic, number, OFFSET_BEGINNING)
+                for topic in (results_topic, dead_letter_topic)
+                for number in self._partitions(topic)
+            ]
+        )
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._reader.close()
+
+    def _partitions(self, topic: str) -> list[int]:
+        # A topic that was made a moment ago is not known to every broker: it would seem to have no partitions.
+        deadline_s = time.monotonic() + _REQUEST_TIMEOUT_S
+        while True:
+            found = self._reader.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+            if found.error is None and found.partitions:
+                return list(found.partitions)
+            if time.monotonic() > deadline_s:
+                raise KafkaException(found.error)
+            time.sleep(_POLL_S)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            # consume() waits for a full batch or the whole timeout; only poll() returns with the first message.
+            first = self._reader.poll(_POLL_S)
+            messages = [] if first is None else [first, *self._reader.consume(_BATCH_RECORDS, 0)]
+            for message in messages:
+                # An error is one of the faults at work: the client goes on by itself.
+                if message.error() is None and (sequence := self._sequence(message)) is not None:
+                    self._journal.visible(sequence)
+
+    def _sequence(self, message: Message) -> int | None:
+        found = dict(cast("list[tuple[str, bytes | None]]", message.headers() or []))
+        if message.topic() == self._results_topic:
+            trace = found.get(headers.TRACEPARENT)
+            return sequence_of_result(trace.decode() if trace is not None else None)
+        number = found.get(SEQUENCE)
+        return int(number) if number is not None and number.isdigit() else None
