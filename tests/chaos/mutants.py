@@ -24,14 +24,14 @@ def _offsets_before_rows() -> None:
     """The window's offsets are committed before anything of it is written."""
     whole = Checkpoint.run
 
-    def run(self: Checkpoint, window: ClassifiedWindow) -> None:
+    def run(self: Checkpoint, window: ClassifiedWindow) -> Mapping[int, int]:
         assignment = self.transport.assignment
         records = [record for record in window.records if assignment.get(record.partition) == record.epoch]
         if records:
             self.transport.begin()
             self.transport.send_offsets(_next_offsets(records))
             self.transport.commit()
-        whole(self, window)
+        return whole(self, window)
 
     Checkpoint.run = run  # type: ignore[method-assign]
 
@@ -86,9 +86,9 @@ def _no_epoch_check() -> None:
     """A checkpoint takes any record, whoever owns its partition now."""
     whole = Checkpoint.run
 
-    def run(self: Checkpoint, window: ClassifiedWindow) -> None:
+    def run(self: Checkpoint, window: ClassifiedWindow) -> Mapping[int, int]:
         claimed = {record.partition: record.epoch for record in window.records}
-        whole(replace(self, transport=_Claiming(self.transport, claimed)), window)
+        return whole(replace(self, transport=_Claiming(self.transport, claimed)), window)
 
     Checkpoint.run = run  # type: ignore[method-assign]
 
