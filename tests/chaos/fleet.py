@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from demo.processes import is_ready
 from devstack import ports
+from tests.chaos.background import Background
 from tests.chaos.orders import ORDERS_VARIABLE, Order, Orders
 
 SLOTS: Final = 3
@@ -96,7 +96,7 @@ class Replica:
             time.sleep(0.02)
 
 
-class Fleet:
+class Fleet(Background):
     """At most `SLOTS` consumers of one group.
 
     Attributes:
@@ -118,18 +118,10 @@ class Fleet:
         self._twins: list[subprocess.Popen[bytes]] = []
         self._may_exit = False
         self._lock = threading.RLock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._supervise, name="fleet", daemon=True)
+        super().__init__("fleet")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
+    def _halt(self) -> None:
+        super()._halt()
         processes = [*self._twins, *(replica.process for replica in self.replicas if replica.process is not None)]
         for process in processes:
             process.kill()
@@ -219,7 +211,7 @@ class Fleet:
         elif older.returncode > 0:
             self._remember(replica.slot, older.returncode, older_log)
 
-    def _supervise(self) -> None:
+    def _run(self) -> None:
         next_probe_s = 0.0
         while not self._stopping.wait(_TICK_S):
             if time.monotonic() >= next_probe_s:

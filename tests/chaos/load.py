@@ -7,8 +7,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -16,6 +15,7 @@ from demo.hostile import HostileRecord, hostile_records
 from demo.records import Coordinates, Ending, Expectation, Headers
 from schemas import headers
 from schemas.connection import LibrdkafkaConfig
+from tests.chaos.background import Background
 from tests.chaos.journal import Journal, Sent
 
 SEQUENCE: Final = "chaos-sequence"
@@ -50,7 +50,7 @@ def sequence_of_result(traceparent: str | None) -> int | None:
         return None
 
 
-class Load:
+class Load(Background):
     """Publishes in a thread of its own until it is left. Its random choices follow from the seed."""
 
     def __init__(
@@ -86,24 +86,15 @@ class Load:
         }
         self._producer = Producer(self._config)
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
         self._crashing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        super().__init__("load")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _halt(self) -> None:
         self.stop()
 
     def stop(self) -> None:
         """Publish nothing more, and wait until the fate of each record is as clear as it can get."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super()._halt()
         self._producer.flush(_FLUSH_S)
 
     def crash(self) -> None:

@@ -1,15 +1,15 @@
 """What a process uses, sampled as time goes by and written down at once."""
 
 import csv
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import psutil
+
+from tests.chaos.background import Background
 
 MB: Final = 1_000_000
 
@@ -25,7 +25,7 @@ class Sample:
     waiting: int
 
 
-class Vitals:
+class Vitals(Background):
     """Samples one process in a thread of its own; the series is complete in the file at every moment."""
 
     def __init__(self, pid: int, path: Path, *, every_s: float, waiting: Callable[[], int]) -> None:
@@ -34,18 +34,7 @@ class Vitals:
         self._path = path
         self._every_s = every_s
         self._waiting = waiting
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="vitals", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
+        super().__init__("vitals")
 
     def _run(self) -> None:
         started_s = time.monotonic()

@@ -1,15 +1,14 @@
 """Sees outputs as soon as a read_committed reader can, whatever happens to the brokers meanwhile."""
 
-import threading
 import time
 import uuid
-from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from schemas import headers
 from schemas.connection import LibrdkafkaConfig
+from tests.chaos.background import Background
 from tests.chaos.journal import Journal
 from tests.chaos.load import SEQUENCE, sequence_of_result
 
@@ -18,7 +17,7 @@ _BATCH_RECORDS: Final = 500
 _REQUEST_TIMEOUT_S: Final = 30.0
 
 
-class Watch:
+class Watch(Background):
     """Tells the journal when the outcome of a record becomes visible, in a thread of its own."""
 
     def __init__(self, kafka: LibrdkafkaConfig, results_topic: str, dead_letter_topic: str, journal: Journal) -> None:
@@ -41,18 +40,10 @@ class Watch:
                 for number in self._partitions(topic)
             ]
         )
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        super().__init__("watch")
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
+    def _halt(self) -> None:
+        super()._halt()
         self._reader.close()
 
     def _partitions(self, topic: str) -> list[int]:
