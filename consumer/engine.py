@@ -178,9 +178,13 @@ class Engine:
         self._metrics.rebalances.labels("revoked").inc()
         log.info("partitions_revoked", partitions=sorted(partitions))
         self._buffer.drop(partitions)
-        if any(record.partition in partitions for record in self._records_in_flight()):
+        if self._are_in_flight(partitions):
             self._finish_in_flight(self._clock() + self._budgets.revoke_s)
-        self._suspects.clear(partitions)
+        if self._are_in_flight(partitions):
+            # What could not be finished may be what hangs: the next owner must know.
+            self._suspects.forget(partitions)
+        else:
+            self._suspects.clear(partitions)
         self._start_positions.remove(partitions)
 
     def on_lost(self, partitions: Sequence[int]) -> None:
@@ -236,7 +240,9 @@ class Engine:
     def _advance(self) -> None:
         """Move the windows on. The next one begins before the last is made durable: the two overlap."""
         self._complete_computing()
-        if self._computing is None and self._buffer.due_in_s == 0:
+        # Partitions may be assigned inside a poll that brings a full window: they are checked first, in the next turn.
+        is_checked = not self._start_positions.unchecked
+        if self._computing is None and self._buffer.due_in_s == 0 and is_checked:
             self._begin_window()
         self._commit_ready()
 
@@ -324,6 +330,9 @@ class Engine:
         ready = self._ready.records if self._ready is not None else ()
         computing = self._computing.prepared.records if self._computing is not None else ()
         return [*ready, *computing]
+
+    def _are_in_flight(self, partitions: Sequence[int]) -> bool:
+        return any(record.partition in partitions for record in self._records_in_flight())
 
     def _back_off(self, error: TransientError) -> None:
         self._metrics.retries.inc()

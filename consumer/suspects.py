@@ -41,6 +41,7 @@ class Suspects:
     def __init__(self, store: MarkStore) -> None:
         self._store = store
         self._left: dict[int, Mark] = {}
+        self._marked: set[int] = set()
 
     def load(self, partitions: Sequence[int]) -> None:
         """Read what the partitions' former owner left.
@@ -70,7 +71,7 @@ class Suspects:
         marks = _spans([*unfinished, *prepared.records])
         first = prepared.records[0]
         if len(prepared.records) > 1 or not self.is_suspect(first):
-            self._store.set(marks)
+            self._set(marks)
             return prepared
         left = self._left[first.partition]
         tried = left.attempts if left.next_offset - left.first_offset == 1 else 0
@@ -83,16 +84,16 @@ class Suspects:
                 attempts=tried,
             )
         alone = Mark(first.offset, first.offset + 1, tried + 1)
-        self._store.set({**marks, first.partition: alone})
+        self._set({**marks, first.partition: alone})
         return replace(prepared, attempts=tried + 1)
 
     def clear(self, partitions: Sequence[int]) -> None:
         """Partitions are given up in good order: nothing of them is in flight.
 
-        What a predecessor left, and nobody has tried yet, stays for the next owner: or a record that hangs its process
-        would never be counted, where each crash moves the partition on.
+        What a predecessor left, and this process has not tried to the end, stays for the next owner: or a record that
+        hangs its process would never be counted, where each crash moves its partition for a moment.
         """
-        done = [partition for partition in partitions if partition not in self._left]
+        done = [partition for partition in partitions if partition in self._marked and partition not in self._left]
         self.forget(partitions)
         if not done:
             return
@@ -106,6 +107,11 @@ class Suspects:
         """Partitions were lost: their marks belong to the next owner now."""
         for partition in partitions:
             self._left.pop(partition, None)
+            self._marked.discard(partition)
+
+    def _set(self, marks: Mapping[int, Mark]) -> None:
+        self._store.set(marks)
+        self._marked.update(marks)
 
     def _forget_passed(self, records: Sequence[SourceRecord]) -> None:
         for record in records:

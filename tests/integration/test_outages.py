@@ -134,6 +134,20 @@ def test_a_database_that_lost_rows_stops_it_and_a_flag_lets_it_go_on(bench: Benc
     turn_until(lambda: any(str(row["event_id"]) == event["event_id"] for row in bench.rows()), allowed)
 
 
+def test_nothing_is_begun_before_a_new_partition_is_checked(bench: Bench) -> None:
+    # A full window comes with the very poll that assigns the partition.
+    bench.publish([make_event(f"message {n}") for n in range(40)], partition=0)
+    consumer = bench.consumer(max_window_records=4)
+    begin, unchecked = consumer.engine._begin_window, consumer.engine._start_positions
+
+    def begin_checked() -> None:
+        assert unchecked.unchecked == []
+        begin()
+
+    consumer.engine._begin_window = begin_checked  # type: ignore[method-assign]
+    turn_until(lambda: bench.has_settled(40), consumer)
+
+
 def test_a_failover_to_a_copy_that_was_behind_stops_a_running_consumer(bench: Bench) -> None:
     bench.publish([make_event(), make_event()], partition=0)
     consumer = bench.consumer()

@@ -180,6 +180,9 @@ def test_what_nobody_has_tried_yet_stays_for_the_next_owner() -> None:
     suspects.clear([0, 1])
 
     assert store.stored == {1: Mark(5, 6, 2)}
+    passing_by = Suspects(store)  # it had the partition for a moment, and not the time to read what was left
+    passing_by.clear([1])
+    assert store.stored == {1: Mark(5, 6, 2)}
 
 
 def test_a_ledger_that_forgot_what_was_committed_stops_it_after_a_doubt() -> None:
