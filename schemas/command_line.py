@@ -1,6 +1,7 @@
 """How a command line of the project ends on bad arguments: one line that says what to do, and exit code 2."""
 
 import sys
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 import typer
@@ -22,6 +23,16 @@ def run(app: typer.Typer, prog_name: str) -> NoReturn:
     except typer.Abort:
         sys.exit(_ABORTED_EXIT_CODE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run_of_extra(load: Callable[[], typer.Typer], prog_name: str, extra: str) -> NoReturn:
+    """Run an application that needs an extra, or say in one line that it is missing."""
+    try:
+        app = load()
+    except ModuleNotFoundError as missing:
+        sys.stderr.write(f"{missing.name} is not installed: pip install 'feedback-stream[{extra}]'\n")
+        sys.exit(_USAGE_EXIT_CODE)
+    run(app, prog_name)
 
 
 def _show(error: Exception) -> None:

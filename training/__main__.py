@@ -1,19 +1,15 @@
 """`python -m training`: see `training.commands`."""
 
-import sys
+import typer
 
 from schemas import command_line
 
 
-def main() -> None:
-    """Run the command line, or say which extra is missing: exit code 2."""
-    try:
-        from training.commands import app  # noqa: PLC0415 (it needs the extra)
-    except ModuleNotFoundError as missing:
-        sys.stderr.write(f"{missing.name} is not installed: pip install 'feedback-stream[training]'\n")
-        sys.exit(2)
-    command_line.run(app, "python -m training")
+def _load() -> typer.Typer:
+    from training.commands import app  # noqa: PLC0415 (it needs the extra)
+
+    return app
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run_of_extra(_load, "python -m training", "training")

@@ -12,7 +12,6 @@ from torch import Tensor
 from consumer.inference.encoding import TextEncoder
 from model_export.rows import Row, RowError
 from schemas.labels import HEADS, Head
-from training.dataset import overlaps
 from training.near_duplicates import group_near_duplicates
 
 _POOL_BATCHES = 50
@@ -40,14 +39,16 @@ def split_rows(rows: list[Row], validation_share: float) -> Split:
     dev = [row for row in rows if row.split == "dev"]
     usable = [row for row in rows if row.split != "dev" and row.shippable]
     dropped = len(rows) - len(dev) - len(usable)
-    leaked = overlaps(usable, dev)
+    of_all = group_near_duplicates([row.text for row in [*dev, *usable]])
+    of_dev, of_usable = set(of_all[: len(dev)]), of_all[len(dev) :]
+    leaked = [row for row, group in zip(usable, of_usable, strict=True) if group in of_dev]
     if leaked:
         raise RowError(
             f"{len(leaked)} rows to train on repeat rows of dev, or nearly, first the text of sha256 "
             f"{leaked[0].key[:12]}...: `python -m training data` leaves them out"
         )
     groups: dict[int, list[Row]] = defaultdict(list)
-    for row, group in zip(usable, group_near_duplicates([row.text for row in usable]), strict=True):
+    for row, group in zip(usable, of_usable, strict=True):
         groups[group].append(row)
     strata: dict[tuple[str | None, str], dict[str, list[Row]]] = defaultdict(dict)
     for members in groups.values():

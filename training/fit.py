@@ -39,6 +39,7 @@ from training.base import load_base
 from training.config import TrainingConfig
 from training.data import Batch, EncodedRows, Split, provenance, split_rows
 from training.measures import measure_head
+from training.predictions import Probabilities
 
 REPORT_FILE: Final = "report.json"
 _STATE_FILE: Final = "unfinished.pt"
@@ -227,12 +228,15 @@ class _Trainer:
         }
 
     def _evaluate(self, rows: list[Row]) -> dict[str, Any]:
-        logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
-        return evaluate_rows({head: softmax(values) for head, values in logits.items()}, rows)
+        return evaluate_rows(self._predict(rows), rows)
 
     def _measure(self, rows: list[Row]) -> dict[str, Any]:
+        probabilities = self._predict(rows)
+        return {head: measure_head(probabilities[head], rows, head) for head in HEADS}
+
+    def _predict(self, rows: list[Row]) -> Probabilities:
         logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
-        return {head: measure_head(softmax(logits[head]), rows, head) for head in HEADS}
+        return {head: softmax(values) for head, values in logits.items()}
 
     def _rate(self, step: int) -> float:
         steps = self._epoch_batches * self._config.epochs

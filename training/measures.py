@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.metrics import expected_calibration_error, head_metrics
+from model_export.metrics import head_metrics
 from model_export.rows import UNLABELLED, Row, label_columns
 from schemas.labels import HEADS, Head
 
@@ -46,7 +46,6 @@ def measure_head(probabilities: NDArray[np.float64], rows: list[Row], head: Head
     figures["debiased_ece_interval"] = _interval(
         _resampled(draws, lambda chosen: debiased_calibration_error(probabilities[chosen], columns[chosen]))
     )
-    figures["ece"] = round(expected_calibration_error(probabilities, columns), 4)
     figures["confident_rows"] = int(sure.sum())
     figures["confident_accuracy"] = round(float(right[sure].mean()), 4) if sure.any() else 0.0
     figures["confusion"] = _confusion(columns, predicted, labels)

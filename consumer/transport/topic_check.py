@@ -20,9 +20,16 @@ _64_BITS: Final = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """`topic_id` is the events topic's; `max_output_bytes` is what both output topics accept in one record."""
+    """What the consumer must know of its topics.
+
+    Attributes:
+        topic_id: of the events topic.
+        max_event_bytes: what the events topic accepts in one record batch.
+        max_output_bytes: what both output topics accept in one record.
+    """
 
     topic_id: UUID
+    max_event_bytes: int
     max_output_bytes: int
 
 
@@ -64,7 +71,11 @@ def check_topics(connection: LibrdkafkaConfig, *, events: str, results: str, dea
                 f"{name} takes records of {limits[name]} bytes, less than twice the {limits[events]} of {events}: "
                 "run `python -m schemas topics apply`"
             )
-    return TopicFacts(topic_id=topic_id, max_output_bytes=min(limits[results], limits[dead_letters]))
+    return TopicFacts(
+        topic_id=topic_id,
+        max_event_bytes=limits[events],
+        max_output_bytes=min(limits[results], limits[dead_letters]),
+    )
 
 
 def _describe(cluster: Cluster, names: list[str], events: str) -> tuple[UUID, dict[str, int]]:

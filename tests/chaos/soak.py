@@ -77,8 +77,10 @@ def _soak(minutes: float, rate: float, seed: int, series: Path) -> dict[str, Any
             settle(stage, fleet, journal, _SETTLE_S)
             fleet.stop()
         verdict = audit(stage, journal.snapshot())
+    judged = _judge(vitals.samples, minutes)
     return {
-        **_judge(vitals.samples, minutes),
+        **judged,
+        "ok": judged["ok"] and not verdict.violations and not fleet.findings,
         "minutes": minutes,
         "rate_per_s": rate,
         "events": verdict.events,
@@ -86,7 +88,7 @@ def _soak(minutes: float, rate: float, seed: int, series: Path) -> dict[str, Any
         "restarts": fleet.restarts.total(),
         "findings": fleet.findings,
         "series": str(series),
-    } | {"ok": _judge(vitals.samples, minutes)["ok"] and not verdict.violations and not fleet.findings}
+    }
 
 
 def _judge(samples: list[Sample], minutes: float) -> dict[str, Any]:

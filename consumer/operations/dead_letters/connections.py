@@ -4,11 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from typing import Final
 
-from confluent_kafka import KafkaException, Message
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import Message
 
 from consumer.operations.dead_letters.replay import Sender
 from consumer.operations.dead_letters.screening import Screening
@@ -19,7 +17,6 @@ from consumer.transport.kafka_config import KafkaOptions
 from consumer.transport.kafka_errors import Availability
 from consumer.transport.kafka_transactions import TransactionalProducer
 
-_REQUEST_TIMEOUT_S: Final = 10.0
 # An operator waits at the terminal: less patience than a consumer has.
 _OUTAGE_BUDGET_S: Final = 30.0
 # librdkafka checks this before it compresses, Kafka its topic's limit afterwards; `Screening` has checked that.
@@ -42,6 +39,7 @@ class KafkaClients:
         settings = session.settings
         self._events_topic = settings.events_topic
         self._dead_letter_topic = settings.dead_letter_topic
+        self._max_event_bytes = session.facts.max_event_bytes
         self._availability = Availability(_OUTAGE_BUDGET_S, lambda: None)
         self._options = KafkaOptions(
             connection=settings.as_librdkafka(),
@@ -66,12 +64,12 @@ class KafkaClients:
         return self._reader(self._events_topic)
 
     def sender(self, dead_letters: TopicReader) -> Sender:
-        """What publishes to the events topic, and commits positions for `dead_letters`. Raises as `screening`."""
+        """What publishes to the events topic, and commits positions for `dead_letters`."""
         config = {
             **self._options.producer(),
             # What `Screening` compresses with, to know what fits.
             "compression.type": "gzip",
-            "batch.size": min(_MAX_PRODUCE_BATCH_BYTES, self._max_record_bytes),
+            "batch.size": min(_MAX_PRODUCE_BATCH_BYTES, self._max_event_bytes),
             "error_cb": self._availability.on_client_error,
             "logger": _NO_LOG,
         }
@@ -80,11 +78,7 @@ class KafkaClients:
 
     @contextmanager
     def screening(self, *, beyond_guard: bool) -> Iterator[Screening]:
-        """What judges dead letters, with a reader of the events topic that is opened when it is first needed.
-
-        Raises:
-            TransientError, FatalError: the cluster is away, or refuses.
-        """
+        """What judges dead letters, with a reader of the events topic that is opened when it is first needed."""
         opened: list[TopicReader] = []
 
         def source_record(at: Coordinates) -> Message | None:
@@ -93,21 +87,10 @@ class KafkaClients:
             return opened[0].record_at(at.partition, at.offset)
 
         try:
-            yield Screening(self._events_topic, self._max_record_bytes, source_record, beyond_guard)
+            yield Screening(self._events_topic, self._max_event_bytes, source_record, beyond_guard)
         finally:
             for reader in opened:
                 reader.close()
-
-    @cached_property
-    def _max_record_bytes(self) -> int:
-        """What the events topic takes in one record batch."""
-        resource = ConfigResource(ResourceType.TOPIC, self._events_topic)
-        admin = AdminClient({**self._options.connection, "log_level": 0})
-        try:
-            described = admin.describe_configs([resource], request_timeout=_REQUEST_TIMEOUT_S)
-            return int(described[resource].result()["max.message.bytes"].value)
-        except KafkaException as failure:
-            raise self._availability.judge(failure.args[0]) from None
 
     def _reader(self, topic: str) -> TopicReader:
         config = replace(self._options, group_id=self._options.transactional_id).consumer()
