@@ -1,7 +1,10 @@
 """The transactional producer: one transaction at a time, under a deadline, with every failure told apart."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final, NoReturn
 
 import structlog
@@ -17,6 +20,8 @@ log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT_S: Final = 10.0
 # Leave the coordinator time to see the commit before it would abort the transaction by itself.
 _DEADLINE_SHARE: Final = 0.8
+# How long a call may outlast the time-out that it was given.
+_OVERDUE_S: Final = 1.0
 _UNDELIVERABLE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
 
@@ -91,9 +96,18 @@ class TransactionalProducer:
     def send_offsets(self, topic: str, next_offsets: Mapping[int, int], group_metadata: object) -> None:
         """Add the group's offsets; `group_metadata` carries the generation that fences a member that lost them."""
         positions = [TopicPartition(topic, number, offset) for number, offset in sorted(next_offsets.items())]
-        self._repeat(
-            lambda remaining_s: self._producer.send_offsets_to_transaction(positions, group_metadata, remaining_s)
-        )
+        producer = self._producer
+
+        def send(remaining_s: float) -> None:
+            # librdkafka looks at no clock while it waits for the group's coordinator (confluentinc/librdkafka#5456).
+            _bounded(lambda: producer.send_offsets_to_transaction(positions, group_metadata, remaining_s), remaining_s)
+
+        try:
+            self._repeat(send)
+        except FutureTimeoutError:
+            # Nothing can be asked of this producer any more: not even to abort.
+            self._replace("send_offsets_to_transaction did not return")
+            raise TransactionAbortedError("the group's coordinator gave no answer") from None
 
     def commit(self) -> None:
         """See `Transport.commit`."""
@@ -116,7 +130,7 @@ class TransactionalProducer:
                 if not is_commit:
                     self._abort(error.name())
                 # It may have happened or not: only a new producer learns which, and then the committed offsets tell.
-                self._replace(error)
+                self._replace_after(error)
                 raise TransactionAbortedError("the fate of a commit was unknown") from None
             else:
                 return
@@ -126,7 +140,7 @@ class TransactionalProducer:
         try:
             self._producer.abort_transaction(_REQUEST_TIMEOUT_S)
         except KafkaException as failure:
-            self._replace(failure.args[0])
+            self._replace_after(failure.args[0])
         if self._undeliverable is not None:
             raise FatalError(
                 f"a record can never be delivered: {self._undeliverable}; compare the topics' limits with "
@@ -134,12 +148,15 @@ class TransactionalProducer:
             )
         raise TransactionAbortedError(reason)
 
-    def _replace(self, error: KafkaError) -> None:
+    def _replace_after(self, error: KafkaError) -> None:
         # Anything else, even what is fatal to this producer, ends with it: a coordinator that restarted may answer
         # INVALID_TXN_STATE, because it knows nothing of the transaction.
         if is_fenced(error):
             raise FatalError(f"Kafka transaction: {error.name()}: {RESTART}")
-        log.warning("producer_replaced", reason=error.name())
+        self._replace(error.name())
+
+    def _replace(self, reason: str) -> None:
+        log.warning("producer_replaced", reason=reason)
         self._producer.purge()
         self._producer = Producer(self._config)
         self._must_initialise = True
@@ -147,3 +164,23 @@ class TransactionalProducer:
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and error.code() in _UNDELIVERABLE:
             self._undeliverable = error.name()
+
+
+def _bounded(call: Callable[[], object], timeout_s: float) -> None:
+    """Make a call that should return within a time-out, in a thread that is left behind if it does not.
+
+    Raises:
+        FutureTimeoutError: it did not return.
+        Exception: what the call raised.
+    """
+    outcome: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (handed to the caller)
+            outcome.set_exception(error)
+
+    # A daemon: it must not keep a process from ending.
+    threading.Thread(target=run, name="kafka-call", daemon=True).start()
+    outcome.result(timeout_s + _OVERDUE_S)
