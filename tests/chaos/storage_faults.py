@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -170,11 +170,11 @@ def _failover(arena: Arena, _: random.Random, *, is_running: bool) -> None:
 def _offsets_reset(arena: Arena, _: random.Random) -> None:
     """Somebody puts the group back to the beginning."""
     admin = AdminClient(arena.stage.librdkafka)
-    if not arena.fleet.wait_until(lambda: min(_offsets(admin).values()) > _IN_FLIGHT_RECORDS, _MUST_STOP_S):
+    if not arena.fleet.wait_until(lambda: min(_offsets(arena).values()) > _IN_FLIGHT_RECORDS, _MUST_STOP_S):
         raise NotInjectedError("too little was consumed for a reset to be told from a crash")
     arena.fleet.scale(0)
     with arena.fleet.expecting_exits():
-        committed = [TopicPartition(arena.stage.events, *each) for each in sorted(_offsets(admin).items())]
+        committed = [TopicPartition(arena.stage.events, *each) for each in sorted(_offsets(arena).items())]
         _commit(admin, [TopicPartition(each.topic, each.partition, 0) for each in committed])
         reset_s = time.monotonic()
         arena.fleet.scale(arena.replicas)
@@ -183,10 +183,20 @@ def _offsets_reset(arena: Arena, _: random.Random) -> None:
             _commit(admin, committed)
 
 
-def _offsets(admin: AdminClient) -> dict[int, int]:
-    """The group's committed offset of each partition."""
-    listed = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(GROUP)])[GROUP]
-    return {each.partition: each.offset for each in listed.result(_REQUEST_TIMEOUT_S).topic_partitions}
+def _offsets(arena: Arena) -> dict[int, int]:
+    """The group's committed offset of each partition, below 0 for none.
+
+    Asked as a consumer that joins nothing: librdkafka's question for administrators ends the process where the
+    coordinator still loads.
+    """
+    topic = arena.stage.events
+    client = Consumer({**arena.stage.librdkafka, "group.id": GROUP})
+    try:
+        partitions = client.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic].partitions
+        positions = [TopicPartition(topic, number) for number in partitions]
+        return {each.partition: each.offset for each in client.committed(positions, _REQUEST_TIMEOUT_S)}
+    finally:
+        client.close()
 
 
 def _commit(admin: AdminClient, positions: list[TopicPartition]) -> None:
