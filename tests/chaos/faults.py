@@ -18,6 +18,7 @@ class Arena:
     Attributes:
         replicas: how many consumers run while nothing disturbs them.
         servers: held while one fault stops and starts servers: two at once would start them twice.
+        bundle: held while one fault changes the bundle's files: two at once would put back what the other one left.
     """
 
     stage: Stage
@@ -26,6 +27,7 @@ class Arena:
     journal: Journal
     replicas: int
     servers: threading.Lock = field(default_factory=threading.Lock)
+    bundle: threading.Lock = field(default_factory=threading.Lock)
 
     def heal(self) -> None:
         """End whatever a fault may have left, and let as many consumers run as before."""

@@ -123,32 +123,34 @@ def _inference_crashes(arena: Arena, _: random.Random) -> None:
 def _bundle_replaced(arena: Arena, chooser: random.Random) -> None:
     """Another model is written over the files that a process has open; half of the fleet restarts with it."""
     stage = arena.stage
-    current = (stage.bundle / "manifest.json").read_bytes()
-    spare = stage.work / "spare-bundle"
-    shutil.copytree(stage.bundle, spare, dirs_exist_ok=True)
-    replacement = stage.other_bundle
-    for file in sorted(replacement.iterdir()):
-        shutil.copyfile(file, stage.bundle / file.name)
-    if current != (stage.bundle / "manifest.json").read_bytes():
-        for file in sorted(spare.iterdir()):
-            shutil.copyfile(file, replacement / file.name)
+    with arena.bundle:
+        current = (stage.bundle / "manifest.json").read_bytes()
+        spare = stage.work / "spare-bundle"
+        shutil.copytree(stage.bundle, spare, dirs_exist_ok=True)
+        replacement = stage.other_bundle
+        for file in sorted(replacement.iterdir()):
+            shutil.copyfile(file, stage.bundle / file.name)
+        if current != (stage.bundle / "manifest.json").read_bytes():
+            for file in sorted(spare.iterdir()):
+                shutil.copyfile(file, replacement / file.name)
     _signal_at_random(arena, chooser, number=signal.SIGKILL)
 
 
 def _bundle_damaged(arena: Arena, chooser: random.Random) -> None:
     """A file changes under a running consumer; what starts meanwhile must refuse it and name it."""
-    model = arena.stage.bundle / "model.onnx"
-    intact = model.read_bytes()
-    victim = arena.victim(chooser)
-    model.write_bytes(intact[:-1] + bytes([intact[-1] ^ 0xFF]))
-    try:
-        starts = victim.starts
-        victim.send(signal.SIGKILL)
-        refused = arena.fleet.wait_until(
-            lambda: victim.starts > starts and "model.onnx" in last_reason(victim.log), _READY_S
-        )
-    finally:
-        model.write_bytes(intact)
+    with arena.bundle:
+        model = arena.stage.bundle / "model.onnx"
+        intact = model.read_bytes()
+        victim = arena.victim(chooser)
+        model.write_bytes(intact[:-1] + bytes([intact[-1] ^ 0xFF]))
+        try:
+            starts = victim.starts
+            victim.send(signal.SIGKILL)
+            refused = arena.fleet.wait_until(
+                lambda: victim.starts > starts and "model.onnx" in last_reason(victim.log), _READY_S
+            )
+        finally:
+            model.write_bytes(intact)
     if not refused:
         arena.fleet.findings.append("a consumer started with a damaged bundle, or did not say what is wrong with it")
 
