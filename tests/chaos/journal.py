@@ -21,6 +21,7 @@ class Sent:
         kind: `event`, or what is hostile about it.
         expectation: how it may end; endings of an event say nothing about its copies.
         publication: what the producer said so far, with `coordinates` if it was told them.
+        must_come_out: whether an output that names it is sure, whatever came before.
         visible_s: when a read_committed reader saw the first output that names it.
     """
 
@@ -31,6 +32,7 @@ class Sent:
     headers: Headers
     expectation: Expectation
     sent_s: float
+    must_come_out: bool = False
     publication: Publication = "unknown"
     coordinates: Coordinates | None = None
     acknowledged_s: float | None = None
@@ -57,10 +59,14 @@ class Journal:
         with self._lock:
             sent = self.sent[sequence]
             sent.publication, sent.coordinates, sent.acknowledged_s = "acknowledged", coordinates, now_s
-            # Only of these is it sure that something must come out, whatever came before.
             event_id = sent.expectation.event_id
-            if sent.kind == "event" and event_id is not None and event_id not in self._answered:
+            if sent.must_come_out and event_id is not None and event_id not in self._answered:
                 self._waiting[event_id] = sent
+
+    def is_acknowledged(self, sequence: int) -> bool:
+        """Whether Kafka said that it has this record."""
+        with self._lock:
+            return self.sent[sequence].publication == "acknowledged"
 
     def failed(self, sequence: int) -> None:
         with self._lock:

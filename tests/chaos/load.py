@@ -32,6 +32,7 @@ _LARGE_EVERY: Final = 10
 # and the brokers no longer know which of them they have. What ends without an answer does so by `crash`.
 _DELIVERY_TIMEOUT_MS: Final = 120_000
 _FLUSH_S: Final = 60.0
+_ACKNOWLEDGED_S: Final = 10.0
 # Whatever the copies of an event become, the oracle judges them as a family.
 _EVENT_ENDINGS: Final = frozenset({Ending.CLASSIFIED, Ending.DUPLICATE, Ending.CONFLICT})
 
@@ -102,12 +103,18 @@ class Load(Background):
         self._crashing.set()
 
     def send_trap(self, text: str, error_class: str) -> None:
-        """Send an event whose text the model cannot survive, so that it must end as a dead letter of this class."""
+        """Send an event whose text the model cannot survive, so that it must end as a dead letter of this class.
+
+        Returns once Kafka has it: what follows is recovery.
+        """
         event = self._event(text)
         expectation = Expectation(
             endings=frozenset({Ending.DEAD_LETTER}), event_id=uuid.UUID(event["event_id"]), error_class=error_class
         )
-        self._send(f"trap {text.split(maxsplit=1)[0]}", event, expectation)
+        sequence = self._send(f"trap {text.split(maxsplit=1)[0]}", event, expectation)
+        deadline_s = time.monotonic() + _ACKNOWLEDGED_S
+        while not self._journal.is_acknowledged(sequence) and time.monotonic() < deadline_s:
+            time.sleep(0.01)
 
     def _run(self) -> None:
         started_s = time.monotonic()
@@ -175,9 +182,9 @@ class Load(Background):
                     if turn == 0 or record.kind not in _LARGE:
                         yield record
 
-    def _send(self, kind: str, event: dict[str, Any], expectation: Expectation, partition: int | None = None) -> None:
+    def _send(self, kind: str, event: dict[str, Any], expectation: Expectation, partition: int | None = None) -> int:
         key = event["customer_id"].encode()
-        self._produce(kind, key, json.dumps(event).encode(), expectation, partition=partition)
+        return self._produce(kind, key, json.dumps(event).encode(), expectation, partition=partition)
 
     def _produce(
         self,
@@ -188,7 +195,7 @@ class Load(Background):
         *,
         own_headers: Headers = (),
         partition: int | None,
-    ) -> None:
+    ) -> int:
         with self._lock:
             self._sequence += 1
             sequence = self._sequence
@@ -202,6 +209,7 @@ class Load(Background):
                 headers=all_headers,
                 expectation=expectation,
                 sent_s=time.monotonic(),
+                must_come_out=kind == "event" or kind.startswith("trap "),
             )
         )
 
@@ -229,3 +237,4 @@ class Load(Background):
             self._producer = Producer(self._config)
         except BufferError:
             self._journal.failed(sequence)
+        return sequence

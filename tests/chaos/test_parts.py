@@ -48,6 +48,7 @@ def record(sequence: int, partition: int, acknowledged_s: float, visible_s: floa
         headers=(),
         expectation=Expectation(endings=frozenset()),
         sent_s=acknowledged_s,
+        must_come_out=True,
         publication="acknowledged",
         coordinates=Coordinates(partition, sequence),
         acknowledged_s=acknowledged_s,
@@ -78,7 +79,7 @@ def test_an_event_has_its_outcome_when_a_copy_of_it_is_visible() -> None:
     expectation = Expectation(endings=frozenset(), event_id=UUID(int=1))
     for sequence, kind in ((1, "event"), (2, "repeated id")):
         sent = record(sequence, 0, 0.0, None)
-        sent.kind, sent.expectation = kind, expectation
+        sent.kind, sent.must_come_out, sent.expectation = kind, kind == "event", expectation
         journal.add(sent)
         journal.acknowledged(sequence, Coordinates(0, sequence))
     assert journal.count_waiting(float("inf")) == 1
