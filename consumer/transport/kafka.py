@@ -13,6 +13,7 @@ from consumer.transport.kafka_config import KafkaOptions
 from consumer.transport.kafka_errors import Availability
 from consumer.transport.kafka_logs import client_logger
 from consumer.transport.kafka_transactions import TransactionalProducer
+from consumer.transport.membership import STATISTICS_INTERVAL_MS, GroupMembership
 
 _REQUEST_TIMEOUT_S: Final = 10.0
 _PROBE_INTERVAL_S: Final = 5.0
@@ -26,9 +27,15 @@ class KafkaTransport:
         self._options = options
         self._topic = options.events_topic
         self._availability = Availability(options.outage_budget_s, while_waiting)
+        # The others have their poll interval to answer a rebalance, and who died is expelled after a session.
+        self._membership = GroupMembership((options.max_poll_interval_ms + options.session_timeout_ms) / 1000)
         callbacks = {"error_cb": self._availability.on_client_error, "logger": client_logger()}
+        statistics = {
+            "statistics.interval.ms": STATISTICS_INTERVAL_MS,
+            "stats_cb": self._membership.on_statistics,
+        }
         try:
-            self._consumer = Consumer({**options.consumer(), **callbacks})
+            self._consumer = Consumer({**options.consumer(), **callbacks, **statistics})
             self._producer = TransactionalProducer(
                 {**options.producer(), **callbacks}, self._availability, options.transaction_timeout_ms
             )
@@ -76,6 +83,7 @@ class KafkaTransport:
             # What was handed out before the failure must be read again.
             raise TransactionAbortedError(str(self._availability.judge(failure.args[0]))) from None
         self._probe_while_away()
+        self._membership.check(is_cluster_away=self._availability.is_away)
         records = [record for message in messages if (record := self._accept(message)) is not None]
         # A rebalance inside consume() may have taken a partition after its records were handed out.
         return [record for record in records if self._assignment.get(record.partition) == record.epoch]
