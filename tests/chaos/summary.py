@@ -1,0 +1,51 @@
+"""`python -m tests.chaos.summary REPORT...`: the reports of several seeds of one profile as one Markdown table."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+_JUDGED: Final = ("lost", "duplicated", "out_of_order", "disagreements", "row_and_dead_letter")
+_ALWAYS: Final = ("several at once", "none")
+
+
+def summarise(reports: list[dict[str, Any]]) -> str:
+    """One line for each fault, sums over the runs and the longest stall of any of them; then the totals."""
+    lines = [
+        "| fault | alone | with others | events alone | lost | twice | out of order | row ≠ result | row and dead letter | longest stall alone, s | with others, s |",  # noqa: E501
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in reports[0]["faults"]:
+        entries = [report["faults"][name] for report in reports]
+        total: Counter[str] = Counter()
+        for entry in entries:
+            total.update({key: entry[key] for key in ("alone", "combined", "events", *_JUDGED)})
+        if name in _ALWAYS and not any(total.values()):
+            continue
+        stalls = (max(entry[f"longest_stall_{kind}_s"] for entry in entries) for kind in ("alone", "combined"))
+        counts = " | ".join(f"{total[key]:,}" for key in ("alone", "combined", "events", *_JUDGED))
+        shown = " | ".join(
+            f"{stall:.1f}" if total[kind] else "-" for stall, kind in zip(stalls, ("alone", "combined"), strict=True)
+        )
+        lines.append(f"| {name} | {counts} | {shown} |")
+    whole = {key: sum(report[key] for report in reports) for key in (*_JUDGED, "events", "rows", "results", "restarts")}
+    lines += [
+        "",
+        f"Seeds {', '.join(str(report['seed']) for report in reports)}, {reports[0]['minutes']:g} minutes each: "
+        f"{whole['events']:,} events, {whole['rows']:,} rows, {whole['results']:,} results, "
+        f"{whole['restarts']} restarts; "
+        + ", ".join(f"{key.replace('_', ' ')} {whole[key]}" for key in _JUDGED)
+        + f"; findings {sum(len(report['findings']) for report in reports)}.",
+    ]
+    return "\n".join(lines)
+
+
+def main(reports: Annotated[list[Path], typer.Argument(help="What `--json` wrote, one file a seed.")]) -> None:
+    """Print the runs of one profile as one table."""
+    typer.echo(summarise([json.loads(path.read_text("utf-8")) for path in reports]))
+
+
+if __name__ == "__main__":
+    typer.run(main)
