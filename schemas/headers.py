@@ -17,6 +17,9 @@ EVENT_ID: Final = "event-id"
 # On an event that `dlq replay` published again: how often its record was replayed, 1 for the first time.
 REPLAY_ATTEMPT: Final = "replay-attempt"
 
+# On a record of `feedback.models`: the id under which the table model_announcements knows it.
+ANNOUNCEMENT_ID: Final = "announcement-id"
+
 DLQ_PREFIX: Final = "dlq-"
 DLQ_SOURCE_TOPIC: Final = "dlq-source-topic"
 DLQ_SOURCE_PARTITION: Final = "dlq-source-partition"

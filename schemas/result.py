@@ -72,7 +72,9 @@ class ClassifiedFeedback(BaseModel):
     sentiment: SentimentVerdict
     category: CategoryVerdict
     constructive: ConstructiveVerdict
-    needs_review: bool = Field(description="The model is unsure: a person should look.")
+    needs_review: bool = Field(
+        description="A person should look: the model is unsure, or the text is in another script than Latin."
+    )
     routing: Routing
     model: ModelReference
     revision: int = Field(ge=1, description="1 at first; later re-classifications count up.")

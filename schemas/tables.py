@@ -1,6 +1,6 @@
 """The PostgreSQL tables. `schemas/migrations` creates them; a test keeps the two in step."""
 
-from typing import Final
+from typing import Final, get_args
 
 from sqlalchemy import (
     ARRAY,
@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from schemas.announcement import Role
 from schemas.labels import CATEGORIES, CONSTRUCTIVE, SENTIMENTS
 
 metadata: Final = MetaData(
@@ -230,16 +231,69 @@ labels: Final = Table(
 model_versions: Final = Table(
     "model_versions",
     metadata,
-    Column("sha256", Text, nullable=False),
+    Column("manifest_sha256", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("version", Text, nullable=False),
+    Column("model_sha256", Text, nullable=False),
+    # Where it was published last; announcements name their own.
     Column("url", Text, nullable=False),
-    Column("state", Text, nullable=False),
     Column("manifest", JSONB, nullable=False),
-    Column("announced_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
-    CheckConstraint(_one_of("state", ("live", "shadow", "retired")), name="state"),
-    PrimaryKeyConstraint("sha256"),
-    Index(None, "state", "announced_at"),
+    Column("published_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("manifest_sha256"),
+    comment="Every bundle that was published: uploaded, and read back byte for byte.",
+)
+
+model_announcements: Final = Table(
+    "model_announcements",
+    metadata,
+    # The record's header announcement-id.
+    Column("id", Uuid, nullable=False),
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("role", Text, nullable=False),
+    # The record's value; null where the role was withdrawn.
+    Column("announcement", JSONB(none_as_null=True)),
+    Column("action", Text, nullable=False),
+    Column("reason", Text),
+    Column("forced", Boolean, nullable=False, server_default=text("false")),
+    # How the bundle did against the live one, where it had to.
+    Column("comparison", JSONB(none_as_null=True)),
+    Column("recorded_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Null while Kafka has not confirmed the record.
+    Column("topic_offset", BigInteger),
+    CheckConstraint(_one_of("role", get_args(Role)), name="role"),
+    CheckConstraint(_one_of("action", ("publish", "rollback", "withdraw", "found")), name="action"),
+    PrimaryKeyConstraint("id"),
+    Index(None, "role", "number"),
+    comment="What was announced for each role, in order. The topic feedback.models is the truth, this a projection.",
+)
+
+shadow_comparisons: Final = Table(
+    "shadow_comparisons",
+    metadata,
+    Column("consumer_group", Text, nullable=False),
+    Column("hour", DateTime(timezone=True), nullable=False),
+    Column("live_version", Text, nullable=False),
+    Column("live_sha256", Text, nullable=False),
+    Column("shadow_version", Text, nullable=False),
+    Column("shadow_sha256", Text, nullable=False),
+    Column("head", Text, nullable=False),
+    Column("live_label", Text, nullable=False),
+    Column("shadow_label", Text, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    # The shadow's probability of live_label less the one that went out, added up.
+    Column("score_difference_sum", Double, nullable=False),
+    PrimaryKeyConstraint(
+        "consumer_group",
+        "hour",
+        "live_version",
+        "live_sha256",
+        "shadow_version",
+        "shadow_sha256",
+        "head",
+        "live_label",
+        "shadow_label",
+    ),
+    comment="How often a shadow bundle decided otherwise than what went out. At most once: a crash loses some seconds.",
 )
 
 training_jobs: Final = Table(

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 EVENTS: Final = "feedback.events"
 RESULTS: Final = "feedback.classified"
 DEAD_LETTERS: Final = "feedback.deadletter"
+MODELS: Final = "feedback.models"
+MODEL_REPORTS: Final = "feedback.models.status"
 
 _REQUEST_TIMEOUT_S: Final = 30.0
 

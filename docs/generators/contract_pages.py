@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from docs.generators.fields import Field, duration, fields, size, type_name
+from docs.generators.fields import Field, fields, kept_for, size, type_name
 from schemas.compatibility.json_schemas import resolve
 
 Node = dict[str, Any]
@@ -53,7 +53,7 @@ def topics_page(document: Node) -> str:
             str(kafka["partitions"]),
             str(kafka["replicas"]),
             ", ".join(settings["cleanup.policy"]),
-            duration(settings["retention.ms"]),
+            kept_for(settings),
             size(settings["max.message.bytes"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
@@ -87,7 +87,10 @@ def _message(message: Node, document: Node) -> Iterator[str]:
     key = message["bindings"]["kafka"]["key"]
     yield from ("", f"**Key** ({type_name(key, document)}). {key['description']}")
     headers = resolve(message["headers"], document)
-    yield from ("", f"**Headers.** {headers['description']}", "", *field_table(fields(headers, document)))
+    yield from ("", f"**Headers.** {headers['description']}")
+    header_rows = list(fields(headers, document))
+    if header_rows:
+        yield from ("", *field_table(header_rows))
     payload = resolve(message["payload"], document)
     yield from ("", f"**Value** (`{message['contentType']}`). {payload['description']}")
     rows = list(fields(payload, document))
@@ -96,7 +99,7 @@ def _message(message: Node, document: Node) -> Iterator[str]:
     example = message["examples"][0]
     yield from ("", f"**Example.** {example['summary']}", "", "```text")
     yield from (f"{name}: {value}" for name, value in example["headers"].items())
-    yield from ("", _shown(example["payload"]), "```")
+    yield from (*([""] if example["headers"] else []), _shown(example["payload"]), "```")
 
 
 def _shown(payload: object) -> str:

@@ -109,6 +109,13 @@ def number(value: float) -> str:
     return f"{int(value):,}" if value == int(value) else str(value)
 
 
+def kept_for(settings: Schema) -> str:
+    """How long a topic of these settings keeps a record."""
+    if settings["cleanup.policy"] == ["compact"]:
+        return "for ever: the newest of each key"
+    return duration(settings["retention.ms"])
+
+
 def duration(milliseconds: int) -> str:
     """A time that Kafka counts in milliseconds; -1 is for ever."""
     if milliseconds == -1:

@@ -9,7 +9,7 @@ from string import Template
 from typing import Any, Final
 
 from docs.generators.contract_pages import DIRECTIONS
-from docs.generators.fields import Field, duration, fields, size, type_name
+from docs.generators.fields import Field, fields, kept_for, size, type_name
 from schemas.compatibility.json_schemas import resolve
 
 Node = dict[str, Any]
@@ -51,7 +51,7 @@ def _topic(operation: Node, document: Node) -> str:
     facts = {
         "Partitions": str(kafka["partitions"]),
         "Replicas": str(kafka["replicas"]),
-        "Kept for": duration(settings["retention.ms"]),
+        "Kept for": kept_for(settings),
         "Cleanup": ", ".join(settings["cleanup.policy"]),
         "Largest record": size(settings["max.message.bytes"]),
     }

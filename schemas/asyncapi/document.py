@@ -9,10 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from schemas.announcement import Role
 from schemas.asyncapi import examples, header_schemas
 from schemas.asyncapi.payload_schemas import payload_schemas
 from schemas.connection import KafkaConnection
-from schemas.topics import DEAD_LETTERS, EVENTS, RESULTS, TopicSpec, load_topics
+from schemas.topics import DEAD_LETTERS, EVENTS, MODEL_REPORTS, MODELS, RESULTS, TopicSpec, load_topics
 
 Node = dict[str, Any]
 
@@ -27,7 +28,13 @@ _RECORD_KEY: Final = {
     "description": "The customer's id, or the event's where there is none. Records of one key keep their order.",
 }
 
-_CHANNEL_IDS: Final = {EVENTS: "feedbackEvents", RESULTS: "classifiedFeedback", DEAD_LETTERS: "deadLetters"}
+_CHANNEL_IDS: Final = {
+    EVENTS: "feedbackEvents",
+    RESULTS: "classifiedFeedback",
+    DEAD_LETTERS: "deadLetters",
+    MODELS: "models",
+    MODEL_REPORTS: "modelReports",
+}
 _MESSAGES: Final[dict[str, dict[str, Node]]] = {
     EVENTS: {
         "FeedbackEvent": {
@@ -77,11 +84,41 @@ _MESSAGES: Final[dict[str, dict[str, Node]]] = {
             "examples": examples.DEAD_LETTERS,
         },
     },
+    MODELS: {
+        "ModelAnnouncement": {
+            "title": "Announcement of a model bundle",
+            "summary": "Which bundle consumers shall run in a role.",
+            "contentType": "application/json",
+            "headers": header_schemas.ANNOUNCEMENT_HEADERS,
+            "payload": {"$ref": "#/components/schemas/Announcement"},
+            "examples": examples.ANNOUNCEMENTS,
+        },
+        "ModelWithdrawal": {
+            "title": "Withdrawal of a role's bundle",
+            "summary": "No bundle in this role any more: live falls back to what each consumer's settings name.",
+            "contentType": "application/json",
+            "headers": header_schemas.ANNOUNCEMENT_HEADERS,
+            "payload": {"type": "null", "description": "No value at all: a tombstone."},
+            "examples": examples.WITHDRAWALS,
+        },
+    },
+    MODEL_REPORTS: {
+        "ModelReport": {
+            "title": "Report on a model bundle",
+            "summary": "What became of an announced bundle at one consumer.",
+            "contentType": "application/json",
+            "headers": header_schemas.MODEL_REPORT_HEADERS,
+            "payload": {"$ref": "#/components/schemas/ModelReport"},
+            "examples": examples.MODEL_REPORTS,
+        },
+    },
 }
 _KEYS: Final[dict[str, Node]] = {
     EVENTS: _RECORD_KEY,
     RESULTS: {**_RECORD_KEY, "description": "The event's key."},
     DEAD_LETTERS: {"description": "The record's key byte for byte: any bytes, or none."},
+    MODELS: {"type": "string", "enum": list(get_args(Role)), "description": "The role: its newest record counts."},
+    MODEL_REPORTS: {"type": "string", "description": "`GROUP/REPLICA/ROLE`: the newest report of each counts."},
 }
 _OPERATIONS: Final[dict[str, dict[str, str]]] = {
     "receiveFeedbackEvents": {
@@ -105,6 +142,19 @@ _OPERATIONS: Final[dict[str, dict[str, str]]] = {
         "summary": "Keep what cannot be classified.",
         "description": "Subscribe here, with `isolation.level=read_committed`, to see why a record of yours was "
         "refused.",
+    },
+    "receiveModelAnnouncements": {
+        "action": "receive",
+        "topic": MODELS,
+        "summary": "Run the bundle that was announced last.",
+        "description": "`python -m model_export publish` writes here, after it has read back every byte of the bundle. "
+        "Whoever else may write here decides what classifies: give that right to few.",
+    },
+    "sendModelReports": {
+        "action": "send",
+        "topic": MODEL_REPORTS,
+        "summary": "Say what became of an announcement.",
+        "description": "`python -m model_export list` shows the newest report of each consumer.",
     },
 }
 _PROTOCOLS: Final = {

@@ -134,6 +134,60 @@ RESULTS: Final[list[Example]] = [
     },
 ]
 
+_ANNOUNCEMENT_HEADERS: Final = {
+    "content-type": "application/json",
+    "announcement-id": "01a1fe40-11f2-7d50-9a63-6a40a1c2b7d3",
+}
+_MANIFEST_SHA256: Final = "5f3c0f6b1f0fd4a9a3c1e7f4a1b8c5d29e6f70b4c8d1a2e3f4b5c6d7e8f90a1b"
+
+ANNOUNCEMENTS: Final[list[Example]] = [
+    {
+        "name": "live",
+        "summary": "A bundle that shall classify all events.",
+        "headers": _ANNOUNCEMENT_HEADERS,
+        "payload": {
+            "role": "live",
+            "name": "feedback-distilbert",
+            "version": "0.2.0",
+            "url": "s3://models/feedback-distilbert-0.2.0-5f3c0f6b1f0f",
+            "manifest_sha256": _MANIFEST_SHA256,
+            "model_sha256": "46c8b03aad5e7d55c2ca2381e361307218e21709ea77ddf38975f86ba5773d81",
+            "share": 1.0,
+            "announced_at": "2026-11-21T13:04:00Z",
+        },
+    },
+]
+
+WITHDRAWALS: Final[list[Example]] = [
+    {
+        "name": "withdrawn",
+        "summary": "With the key `shadow`: the shadow bundle ends.",
+        "headers": _ANNOUNCEMENT_HEADERS,
+        "payload": None,
+    },
+]
+
+MODEL_REPORTS: Final[list[Example]] = [
+    {
+        "name": "refused",
+        "summary": "A bundle that this consumer may not load; what served goes on.",
+        "headers": {},
+        "payload": {
+            "role": "live",
+            "group_id": "feedback-classifier",
+            "replica_id": "0",
+            "state": "refused",
+            "name": "feedback-distilbert",
+            "version": "0.2.0",
+            "manifest_sha256": _MANIFEST_SHA256,
+            "announcement_offset": 3,
+            "reason": "s3://models/feedback-distilbert-0.2.0-5f3c0f6b1f0f: outside the allowed places for bundles",
+            "app_version": "0.1.0",
+            "reported_at": "2026-11-21T13:04:02.512034Z",
+        },
+    },
+]
+
 DEAD_LETTERS: Final[list[Example]] = [
     {
         "name": "invalid_rating",

@@ -90,6 +90,19 @@ RESULT_HEADERS: Final = _headers(
     "The trace headers are there where the event had them.",
 )
 
+ANNOUNCEMENT_HEADERS: Final = _headers(
+    {
+        headers.CONTENT_TYPE: _text("Media type of the value.", examples=["application/json"]),
+        headers.ANNOUNCEMENT_ID: _text(
+            "Under which the table `model_announcements` knows the record.", format="uuid", examples=[_UUID]
+        ),
+    },
+    [],
+    "`python -m model_export` writes both. Consumers need none.",
+)
+
+MODEL_REPORT_HEADERS: Final = _headers({}, [], "There are none.")
+
 DEAD_LETTER_HEADERS: Final = _headers(
     {
         headers.DLQ_SOURCE_TOPIC: _text("Topic of the record.", examples=["feedback.events"]),

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
+from schemas.announcement import Announcement, ModelReport
 from schemas.event import FeedbackEvent
 from schemas.result import ClassifiedFeedback
 
@@ -45,7 +46,12 @@ _CLOUD_EVENT: Final[Schema] = {
 def payload_schemas() -> dict[str, Schema]:
     """Each schema by its name, with references for `components/schemas` of the document."""
     _, generated = models_json_schema(
-        [(FeedbackEvent, "validation"), (ClassifiedFeedback, "serialization")],
+        [
+            (FeedbackEvent, "validation"),
+            (ClassifiedFeedback, "serialization"),
+            (Announcement, "validation"),
+            (ModelReport, "serialization"),
+        ],
         ref_template="#/components/schemas/{model}",
     )
     schemas: dict[str, Schema] = generated["$defs"]

@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from schemas.announcement import Announcement, ModelReport
 from schemas.event import FeedbackEvent
 from schemas.result import ClassifiedFeedback
 
@@ -13,6 +14,8 @@ _FOLDER: Final = Path(__file__).parent
 _CONTRACTS: Final[dict[str, tuple[type[BaseModel], Literal["validation", "serialization"]]]] = {
     "feedback-event.v1.json": (FeedbackEvent, "validation"),
     "classified-feedback.v1.json": (ClassifiedFeedback, "serialization"),
+    "announcement.v1.json": (Announcement, "validation"),
+    "model-report.v1.json": (ModelReport, "serialization"),
 }
 
 

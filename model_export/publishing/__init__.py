@@ -1,0 +1,1 @@
+"""Bundles into shared storage, and announcements of them to running consumers."""

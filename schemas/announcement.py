@@ -1,0 +1,69 @@
+"""Which bundles consumers run: announcements on the topic `feedback.models`, and what consumers report back."""
+
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.event import UtcDatetime
+
+Role = Literal["live", "shadow", "canary"]
+"""What a bundle is announced for; the key of its record, so that compaction keeps the newest of each role.
+
+`live` classifies what goes out. `shadow` classifies a share of the events beside it, and nothing of it goes out.
+`canary` classifies the events of a share of the keys instead of the live bundle.
+"""
+
+ReportState = Literal["serving", "refused", "withdrawn"]
+
+LIVE: Final[Role] = "live"
+SHADOW: Final[Role] = "shadow"
+CANARY: Final[Role] = "canary"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Contract(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, protected_namespaces=())
+
+
+class Announcement(_Contract):
+    """The value of a record of `feedback.models`; its key is the role. A null value withdraws the role's bundle.
+
+    `manifest_sha256` pins the bundle: the manifest holds the sha256 of every other file. `share` is the share of events
+    (shadow) or of keys (canary) that the bundle sees, 1 for live.
+    """
+
+    role: Role
+    name: str
+    version: str
+    url: str
+    manifest_sha256: Sha256
+    model_sha256: Sha256
+    share: float = Field(default=1.0, gt=0, le=1)
+    announced_at: UtcDatetime
+
+    @model_validator(mode="after")
+    def _live_is_whole(self) -> Self:
+        if self.role == LIVE and self.share != 1.0:
+            raise ValueError("the live bundle sees every event: share must be 1")
+        return self
+
+
+class ModelReport(_Contract):
+    """The value of a record of `feedback.models.status`; its key is `GROUP/REPLICA/ROLE`.
+
+    `reason` says in one line why a bundle was refused, without secrets. `announcement_offset` is the offset of the
+    announcement that is answered; null for the bundle that a consumer started with from its settings.
+    """
+
+    role: Role
+    group_id: str
+    replica_id: str
+    state: ReportState
+    name: str
+    version: str
+    manifest_sha256: Sha256
+    announcement_offset: int | None = None
+    reason: str | None = None
+    app_version: str
+    reported_at: UtcDatetime
