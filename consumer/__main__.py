@@ -79,7 +79,7 @@ def run(context: typer.Context) -> None:
         _exit_now(1, consumer)
     consumer.tracing.close(min(_LAST_SPANS_S, max(0.0, spans_by_s - time.monotonic())))
     consumer.http.close()
-    consumer.classifier.close()
+    consumer.models.close()
     log.info("stopped")
 
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
+from confluent_kafka import KafkaException
 from stamina import RetryingCaller
 
 from consumer.checkpoint import Checkpoint, Topics, VerdictLedger
@@ -16,11 +17,16 @@ from consumer.engine import Budgets, Engine
 from consumer.errors import FatalError, TransientError
 from consumer.health import Health
 from consumer.http_server import HttpServer
-from consumer.inference.bundle import Bundle, default_bundle, load_bundle, require_feedback_heads
+from consumer.inference.bundle import Bundle
 from consumer.inference.classifier import Classifier
 from consumer.inference.isolation import classify_isolating
-from consumer.inference.manifest import BundleError
 from consumer.metrics import Metrics
+from consumer.models.announcements import AnnouncementReader
+from consumer.models.follower import ModelFollower
+from consumer.models.loading import BundleLoader
+from consumer.models.reports import Reporter
+from consumer.models.shadow import Shadow
+from consumer.models.tidings import Tidings
 from consumer.policy import load_policy
 from consumer.preparation import Preparation
 from consumer.settings import ConsumerSettings
@@ -28,6 +34,7 @@ from consumer.sinks.database import create_database
 from consumer.sinks.dead_letter_history import DeadLetterHistory
 from consumer.sinks.ledger import Ledger
 from consumer.sinks.revision import check_revision
+from consumer.sinks.shadow_comparisons import ShadowComparisons
 from consumer.sinks.window_marks import WindowMarks
 from consumer.start_positions import StartPositions
 from consumer.suspects import Suspects
@@ -37,9 +44,12 @@ from consumer.transport.kafka import KafkaTransport
 from consumer.transport.kafka_config import KafkaOptions
 from consumer.transport.topic_check import TopicFacts, check_topics
 from consumer.window import WindowBuffer
+from schemas.announcement import LIVE, SHADOW, Role
+from schemas.connection import LibrdkafkaConfig
 
 log = structlog.get_logger(__name__)
 APP_VERSION = version("feedback-stream")
+_READ_TO_END_S: Final = 10.0
 T = TypeVar("T")
 
 
@@ -50,26 +60,12 @@ class Consumer:
     engine: Engine
     http: HttpServer
     health: Health
-    classifier: Classifier
+    models: ModelFollower
     tracing: Tracing
 
 
 def _unchanged(part: T) -> T:
     return part
-
-
-def open_bundle(settings: ConsumerSettings) -> Bundle:
-    """Load the bundle that the settings name.
-
-    Raises:
-        FatalError: it cannot be used; the message names the file and the reason.
-    """
-    try:
-        return load_bundle(
-            settings.bundle_url or default_bundle(), allowed_prefixes=settings.bundle_allowed_prefixes or None
-        )
-    except BundleError as error:
-        raise FatalError(f"bundle refused: {error}") from error
 
 
 def open_tracing(settings: ConsumerSettings) -> Tracing:
@@ -115,34 +111,16 @@ def build(
     health = Health()
     health.wait_for("starting")
     metrics.ready.set_function(lambda: health.why_not_ready() is None)
-    bundle = open_bundle(settings)
-    try:
-        require_feedback_heads(bundle)
-    except BundleError as error:
-        raise FatalError(f"bundle refused: {error}") from error
-    manifest = bundle.manifest
-    metrics.describe_model(manifest)
     policy = load_policy(settings.policy_file)
+    models = _follower(settings, metrics)
     http = HttpServer(
         settings.http_host,
         settings.http_port,
         health=health,
         registry=metrics.registry,
-        info=lambda: _info(settings, bundle),
+        info=lambda: _info(settings, models),
     )
     log.info("http_listening", host=settings.http_host, port=http.port)
-    classifier = Classifier(
-        bundle,
-        threads=settings.inference_threads,
-        deadline_s=settings.inference_deadline_s,
-        on_batch=metrics.observe_batch,
-    )
-    try:
-        classifier.warm_up()
-    except BundleError as error:
-        raise FatalError(f"bundle refused: {error}") from error
-    log.info("model_warm", name=manifest.name, version=manifest.version)
-
     connection = settings.as_librdkafka()
     facts = _patiently(
         partial(
@@ -158,6 +136,7 @@ def build(
         settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
     )
     _patiently(partial(check_revision, database), settings.outage_budget_s)
+    _patiently(partial(models.open, _READ_TO_END_S), settings.outage_budget_s)
     transport = around_transport(KafkaTransport(_kafka_options(settings, facts), health.is_waiting))
     ledger = Ledger(database, facts.topic_id, APP_VERSION)
     engine = Engine(
@@ -173,9 +152,8 @@ def build(
             results_topic=settings.results_topic,
             max_output_bytes=facts.max_output_bytes,
             policy=policy,
-            model=manifest,
         ),
-        classify=partial(classify_isolating, classifier),
+        classify=models.lineup.classify,
         knowledge=ledger,
         checkpoint=Checkpoint(
             topics=Topics(
@@ -199,7 +177,46 @@ def build(
         health=health,
         tracing=tracing,
     )
-    return Consumer(engine, http, health, classifier, tracing)
+    models.start()
+    return Consumer(engine, http, health, models, tracing)
+
+
+def _follower(settings: ConsumerSettings, metrics: Metrics) -> ModelFollower:
+    # Connections of its own: its work is never in the engine's way.
+    connection: LibrdkafkaConfig = {**settings.as_librdkafka(), **settings.librdkafka}
+    database = create_database(
+        settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
+    )
+
+    def open_classifier(bundle: Bundle, role: Role, threads: int | None) -> Classifier:
+        return Classifier(
+            bundle,
+            threads=threads,
+            deadline_s=settings.inference_deadline_s,
+            on_batch=metrics.observe_shadow_batch if role == SHADOW else metrics.observe_batch,
+        )
+
+    try:
+        reader = AnnouncementReader(connection, settings.models_topic, settings.group_id, metrics)
+        reporter = Reporter(
+            connection,
+            settings.model_reports_topic,
+            group_id=settings.group_id,
+            replica_id=settings.replica_id,
+            app_version=APP_VERSION,
+        )
+    except KafkaException as failure:
+        raise FatalError(
+            f"librdkafka refuses the settings: {failure.args[0].str()}: correct KAFKA_* or CONSUMER_LIBRDKAFKA"
+        ) from None
+    return ModelFollower(
+        reader=reader,
+        loader=BundleLoader(settings.bundle_url, settings.bundle_allowed_prefixes, open_classifier),
+        tidings=Tidings(metrics, reporter),
+        open_shadow=partial(Shadow, store=ShadowComparisons(database, settings.group_id), metrics=metrics),
+        classify_texts=classify_isolating,
+        threads=settings.inference_threads,
+    )
 
 
 def _kafka_options(settings: ConsumerSettings, facts: TopicFacts) -> KafkaOptions:
@@ -229,8 +246,9 @@ def _patiently(operation: Callable[[], T], budget_s: float) -> T:
         raise FatalError(f"gave up after {waited_s:.0f} s: {error}") from error
 
 
-def _info(settings: ConsumerSettings, bundle: Bundle) -> dict[str, Any]:
-    manifest = bundle.manifest
+def _info(settings: ConsumerSettings, models: ModelFollower) -> dict[str, Any]:
+    by_role = models.info()
+    live = by_role.get(LIVE)
     return {
         "version": APP_VERSION,
         "group_id": settings.group_id,
@@ -240,5 +258,7 @@ def _info(settings: ConsumerSettings, bundle: Bundle) -> dict[str, Any]:
             "results": settings.results_topic,
             "dead_letters": settings.dead_letter_topic,
         },
-        "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.sha256},
+        # Null while the consumer starts.
+        "model": None if live is None else {name: live[name] for name in ("name", "version", "sha256")},
+        "models": by_role,
     }

@@ -39,7 +39,8 @@ _MAX_BACKOFF_S: Final = 5.0
 # A hiccup does not make a process unready; a dependency that stays away does.
 _PATIENCE_FAILURES: Final = 3
 
-Classify = Callable[[Sequence[str]], Sequence[Verdict | PoisonEvent]]
+Classify = Callable[[PreparedWindow], Sequence[Verdict | PoisonEvent]]
+"""One entry for each of the window's `to_classify`. A verdict says which bundle decided."""
 
 
 class KnowledgeBase(Protocol):
@@ -266,7 +267,7 @@ class Engine:
 
     def _classify_window(self, prepared: PreparedWindow) -> Sequence[Verdict | PoisonEvent]:
         with prepared.trace.step("classify"):
-            return self._classify(prepared.texts)
+            return self._classify(prepared)
 
     def _complete_computing(self) -> None:
         computing = self._computing

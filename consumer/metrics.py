@@ -1,6 +1,7 @@
 """Every metric of the consumer, in a registry of its own. Labels are bounded; none holds text or an id."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -15,6 +16,7 @@ _LATENCY_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
 _AGE_SECONDS = (0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0)
 _RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _TOKENS = (16, 64, 256, 512, 1024, 2048, 4096, 8192, 16_384)
+_DIFFERENCE = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _PROBABILITY = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
 
@@ -108,11 +110,62 @@ class Metrics:
         self.needs_review = Counter(
             "feedback_needs_review", "Results that the model is unsure of.", registry=self.registry
         )
-        self.model = Info("feedback_model", "The bundle that classifies.", registry=self.registry)
+        self.model = Info("feedback_model", "The bundle of each role.", ["role"], registry=self.registry)
+        self.model_changes = Counter(
+            "feedback_model_changes",
+            "Announced bundles by what became of them.",
+            ["role", "outcome"],
+            registry=self.registry,
+        )
+        self.model_refused = Gauge(
+            "feedback_model_refused",
+            "1 while the bundle announced for a role is refused, and another one or none serves.",
+            ["role"],
+            registry=self.registry,
+        )
+        self.models_topic_readable = Gauge(
+            "feedback_models_topic_readable", "1 while announcements can be read.", registry=self.registry
+        )
+        self.announcements_ignored = Counter(
+            "feedback_announcements_ignored", "Records that announce nothing.", ["reason"], registry=self.registry
+        )
+        self.shadow_events = Counter(
+            "feedback_shadow_events",
+            "Events of the shadow's share: compared, dropped because it was behind, or failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.shadow_comparisons = Counter(
+            "feedback_shadow_comparisons",
+            "Events by the label that went out and the shadow's.",
+            ["head", "live_label", "shadow_label"],
+            registry=self.registry,
+        )
+        self.shadow_score_difference = Histogram(
+            "feedback_shadow_score_difference",
+            "The shadow's probability of the label that went out, less the probability that it went out with.",
+            ["head"],
+            buckets=_DIFFERENCE,
+            registry=self.registry,
+        )
+        self.shadow_inference_seconds = Histogram(
+            "feedback_shadow_inference_seconds",
+            "Time to run one batch of the shadow.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
 
-    def describe_model(self, manifest: Manifest) -> None:
-        """Say which bundle classifies."""
-        self.model.info({"name": manifest.name, "version": manifest.version, "sha256": manifest.sha256})
+    def describe_model(self, role: str, manifest: Manifest | None) -> None:
+        """Say which bundle a role has; None for no bundle."""
+        if manifest is None:
+            with suppress(KeyError):
+                self.model.remove(role)
+            return
+        self.model.labels(role).info({"name": manifest.name, "version": manifest.version, "sha256": manifest.sha256})
+
+    def observe_shadow_batch(self, _records: int, _tokens: int, seconds: float) -> None:
+        """Count one inference batch of the shadow."""
+        self.shadow_inference_seconds.observe(seconds)
 
     def observe_batch(self, records: int, tokens: int, seconds: float) -> None:
         """Count one inference batch; `tokens` includes padding."""

@@ -9,7 +9,6 @@ from uuid import UUID
 from consumer.decode import DecodedEvent, decode
 from consumer.errors import PoisonEvent
 from consumer.inference.classifier import Verdict
-from consumer.inference.manifest import Manifest
 from consumer.outcomes import Coordinates, KnownRecords, Proposal
 from consumer.policy import Policy
 from consumer.records import SourceRecord
@@ -29,11 +28,18 @@ class PreparedWindow:
     trace: WindowTrace = NO_TRACE
 
     @property
+    def unclassified(self) -> list[tuple[SourceRecord, DecodedEvent]]:
+        """The records to classify and their events, in order."""
+        return [
+            (self.records[index], event)
+            for index in self.to_classify
+            if isinstance(event := self.decoded[index], DecodedEvent)
+        ]
+
+    @property
     def texts(self) -> list[str]:
         """The texts to classify, in order."""
-        return [
-            event.event.text for index in self.to_classify if isinstance(event := self.decoded[index], DecodedEvent)
-        ]
+        return [event.event.text for _, event in self.unclassified]
 
     def refused(self, failure: PoisonEvent, attempts: int) -> Self:
         """The window with `failure` in place of each record that would be classified."""
@@ -52,14 +58,13 @@ class ClassifiedWindow:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What turning a window into proposals depends on. `topic_id` belongs to `topic`."""
+    """What turning a window into proposals depends on, the model apart. `topic_id` belongs to `topic`."""
 
     topic: str
     topic_id: UUID
     results_topic: str
     max_output_bytes: int
     policy: Policy
-    model: Manifest
 
     def prepare(
         self,
@@ -126,7 +131,7 @@ class Preparation:
             topic=self.topic,
             topic_id=self.topic_id,
             policy=self.policy,
-            model=self.model,
+            model=verdict.model,
             classified_at=classified_at,
         )
         too_large = self._too_large(row)

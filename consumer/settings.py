@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from schemas.connection import DatabaseConnection, KafkaConnection
-from schemas.topics import DEAD_LETTERS, EVENTS, RESULTS
+from schemas.topics import DEAD_LETTERS, EVENTS, MODEL_REPORTS, MODELS, RESULTS
 
 # How pydantic-settings begins what argparse says; everything else is about a value.
 _FLAGS_AT_FAULT: Final = "error parsing CLI: "
@@ -42,11 +42,17 @@ class ConsumerSettings(KafkaConnection, DatabaseConnection):
     events_topic: str = Field(default=EVENTS, description="topic to read")
     results_topic: str = Field(default=RESULTS, description="topic for results")
     dead_letter_topic: str = Field(default=DEAD_LETTERS, description="topic for what cannot be classified")
+    models_topic: str = Field(default=MODELS, description="topic that announces bundles; a live one there comes first")
+    model_reports_topic: str = Field(default=MODEL_REPORTS, description="topic for what became of announced bundles")
     librdkafka: dict[str, str] = Field(default_factory=dict, description="further client properties, as JSON")
 
-    bundle_url: str | None = Field(default=None, description="model bundle (path or URL); the one that ships if absent")
+    bundle_url: str | None = Field(
+        default=None, description="model bundle while none is announced; the one that ships if absent"
+    )
     bundle_allowed_prefixes: list[str] = Field(
-        default_factory=list, description="URL prefixes that bundles may come from; any if empty"
+        default_factory=list,
+        description="URL prefixes that bundles may come from; if empty, CONSUMER_BUNDLE_URL may be any and no other "
+        "place may be announced",
     )
     inference_threads: int | None = Field(
         default=None, ge=1, description="threads that classify; the CPU quota if absent"
@@ -102,9 +108,9 @@ class ConsumerSettings(KafkaConnection, DatabaseConnection):
             raise ValueError("lock_timeout_ms must not exceed statement_timeout_ms, or it never applies")
         if self.transaction_timeout_ms > self.revoke_budget_s * 1000:
             raise ValueError("transaction_timeout_ms must not exceed revoke_budget_s, or a revoke cannot finish one")
-        topics = (self.events_topic, self.results_topic, self.dead_letter_topic)
-        if len(set(topics)) < len(topics):
-            raise ValueError("events_topic, results_topic and dead_letter_topic must be three different topics")
+        names = ("events_topic", "results_topic", "dead_letter_topic", "models_topic", "model_reports_topic")
+        if len({getattr(self, name) for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must be five different topics")
         return self
 
 

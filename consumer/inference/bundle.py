@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +12,7 @@ import numpy as np
 from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
-from consumer.inference.fetch import fetch, local_path, require_allowed
+from consumer.inference.fetch import fetch, local_path, require_allowed, require_manifest_hash
 from consumer.inference.manifest import (
     LABELS_FILE,
     MANIFEST_FILE,
@@ -33,11 +34,15 @@ _TRIAL_SHAPES: Final = ((1, 2), (2, 3))
 
 @dataclass(frozen=True)
 class Bundle:
-    """A checked bundle: its local folder and what it says of itself."""
+    """A checked bundle: its local folder and what it says of itself.
+
+    `manifest_sha256` names all of it: the manifest holds the hashes of the other files.
+    """
 
     folder: Path
     manifest: Manifest
     labels: Labels
+    manifest_sha256: str
 
 
 def default_bundle() -> Path:
@@ -46,7 +51,11 @@ def default_bundle() -> Path:
 
 
 def load_bundle(
-    url: str | Path, *, allowed_prefixes: Sequence[str] | None = None, cache_dir: Path | None = None
+    url: str | Path,
+    *,
+    allowed_prefixes: Sequence[str] | None = None,
+    cache_dir: Path | None = None,
+    manifest_sha256: str | None = None,
 ) -> Bundle:
     """Find a bundle and check all of it; a remote one is copied into the cache first.
 
@@ -57,34 +66,43 @@ def load_bundle(
         allowed_prefixes: folders or URLs of which one must contain `url`; None allows all. The default bundle is
             always allowed.
         cache_dir: where copies of remote bundles are kept; `feedback-stream/bundles` in the user's cache when None.
+        manifest_sha256: what `manifest.json` must hash to, checked before anything is read out of the bundle. A copy of
+            it in the cache then serves without asking the remote place, and no other copy does.
 
     Raises:
+        BundleUnavailableError: a remote place does not answer, and no copy is in the cache.
         BundleError: the URL is not allowed, cannot be read, or a file of the bundle is missing, damaged or does not
             fit the others. The message names the file and says what to do.
     """
     if allowed_prefixes is not None:
         require_allowed(str(url), [*allowed_prefixes, str(default_bundle())])
     folder = local_path(str(url))
+    check = partial(check_bundle, manifest_sha256=manifest_sha256)
     if folder is not None:
-        return check_bundle(folder)
-    return fetch(str(url), cache_dir, check_bundle)
+        return check(folder)
+    return fetch(str(url), cache_dir, check, manifest_sha256=manifest_sha256)
 
 
-def check_bundle(folder: Path) -> Bundle:
+def check_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     """Check every file of a bundle folder: hashes, labels, tokenizer, and the graph by running it.
+
+    Args:
+        folder: where the bundle lies.
+        manifest_sha256: what `manifest.json` must hash to; anything when None.
 
     Raises:
         BundleError: the message names the file and says what to do.
     """
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such folder; give the folder or URL of a bundle, which holds {MANIFEST_FILE}")
+    found_sha256 = _check_manifest_hash(folder / MANIFEST_FILE, manifest_sha256)
     manifest = read_manifest(folder)
     _check_hashes(folder, manifest)
     labels = read_labels(folder)
     _check_labels(folder, manifest, labels)
     _check_tokenizer(folder / TOKENIZER_FILE)
     _check_graph(folder, manifest, labels)
-    return Bundle(folder, manifest, labels)
+    return Bundle(folder, manifest, labels, found_sha256)
 
 
 def require_feedback_heads(bundle: Bundle) -> None:
@@ -106,6 +124,14 @@ def require_feedback_heads(bundle: Bundle) -> None:
                 f"{path}: head {head} has the labels {_listed(found[head])}, results need {_listed(labels)} in this "
                 "order; train and export it with the label sets of schemas.labels"
             )
+
+
+def _check_manifest_hash(path: Path, expected: str | None) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
+    return require_manifest_hash(content, expected, str(path))
 
 
 def _check_hashes(folder: Path, manifest: Manifest) -> None:

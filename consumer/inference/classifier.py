@@ -1,7 +1,7 @@
 """From texts to verdicts with one bundle."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +16,15 @@ from consumer.inference.batching import plan_batches
 from consumer.inference.bundle import Bundle
 from consumer.inference.cpus import available_cpus
 from consumer.inference.encoding import EncodedText, TextEncoder
-from consumer.inference.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, BundleError, HeadSpec, Probe
+from consumer.inference.manifest import (
+    MANIFEST_FILE,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    BundleError,
+    HeadSpec,
+    Manifest,
+    Probe,
+)
 from consumer.inference.session import ATTENTION_MASK, INPUT_IDS, GraphSession, open_session
 from consumer.inference.workers import Workers
 
@@ -54,15 +62,17 @@ class Verdict:
 
     Attributes:
         heads: a decision for each head of the bundle.
-        needs_review: a head that decides about it is less sure than its threshold.
+        needs_review: a head that decides about it is less sure than its threshold, or the text is in another script.
         token_count: the tokens that the model saw, special tokens included.
         truncated: the text was longer than the model can see; the rest had no influence.
+        model: which bundle decided.
     """
 
     heads: dict[str, HeadVerdict]
     needs_review: bool
     token_count: int
     truncated: bool
+    model: Manifest = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +120,8 @@ class Classifier:
         ]
         self._encoder = TextEncoder(bundle.folder / TOKENIZER_FILE, max_length_tokens=bundle.manifest.max_length)
         self._session = open_session(bundle.folder / MODEL_FILE)
-        self._workers = Workers(threads or available_cpus(), deadline_s=deadline_s, grace_s=_TERMINATE_GRACE_S)
+        self._deadline_s = deadline_s
+        self._workers = self._start_workers(threads)
 
     def classify(self, texts: Sequence[str]) -> list[Verdict]:
         """Classify texts of any length and content.
@@ -173,9 +184,19 @@ class Classifier:
         except Exception:  # noqa: BLE001 - whatever it is, the answer is no
             return False
 
+    def replace_threads(self, threads: int | None) -> None:
+        """Go on with `threads` new threads, which have the calling thread's priority. Nobody may classify meanwhile."""
+        former, self._workers = self._workers, self._start_workers(threads)
+        former.close()
+
     def close(self) -> None:
-        """Stop the threads. The classifier cannot be used afterwards."""
+        """Stop the threads and let go of the graph. The classifier cannot be used afterwards, nor closed again."""
         self._workers.close()
+        # Whoever still holds the classifier must not hold its memory.
+        del self._session, self._encoder
+
+    def _start_workers(self, threads: int | None) -> Workers:
+        return Workers(threads or available_cpus(), deadline_s=self._deadline_s, grace_s=_TERMINATE_GRACE_S)
 
     def _classify_batch(self, batch: Sequence[EncodedText], options: RunOptions) -> _BatchResult:
         started = perf_counter()
@@ -201,12 +222,14 @@ class Classifier:
     def _verdict(self, text: EncodedText, row: tuple[HeadVerdict, ...]) -> Verdict:
         return Verdict(
             heads={head: verdict for (head, _, _), verdict in zip(self._heads, row, strict=True)},
-            needs_review=any(
+            needs_review=text.is_other_script
+            or any(
                 spec.decides_review and verdict.score < spec.review_threshold
                 for (_, _, spec), verdict in zip(self._heads, row, strict=True)
             ),
             token_count=len(text.ids),
             truncated=text.truncated,
+            model=self.bundle.manifest,
         )
 
     def _deviation(self, probes: Sequence[Probe]) -> float:

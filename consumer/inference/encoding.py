@@ -7,7 +7,7 @@ from typing import Final
 
 from tokenizers import Encoding, Tokenizer
 
-from consumer.inference.text import prepare
+from consumer.inference.text import mostly_other_script, prepare
 
 # Far above any real text (4 to 5 characters a token), so that the cut bounds the work and changes no ordinary text.
 _MAX_CHARS_PER_TOKEN: Final = 20
@@ -15,10 +15,14 @@ _MAX_CHARS_PER_TOKEN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """The token ids of one text, special tokens included; `truncated` when the model does not see all of the text."""
+    """The token ids of one text, special tokens included.
+
+    `truncated`: the model does not see all of the text. `is_other_script`: nor was it trained on such a language.
+    """
 
     ids: list[int]
     truncated: bool
+    is_other_script: bool = False
 
 
 class TextEncoder:
@@ -45,4 +49,8 @@ class TextEncoder:
         return [self._encoded(text, encoding) for text, encoding in zip(prepared, encodings, strict=True)]
 
     def _encoded(self, text: str, encoding: Encoding) -> EncodedText:
-        return EncodedText(encoding.ids, truncated=len(text) > self._max_chars or bool(encoding.overflowing))
+        return EncodedText(
+            encoding.ids,
+            truncated=len(text) > self._max_chars or bool(encoding.overflowing),
+            is_other_script=mostly_other_script(text),
+        )

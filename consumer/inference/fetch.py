@@ -18,9 +18,16 @@ _log = logging.getLogger(__name__)
 
 # The one in use and the one before it, so that going back needs no network.
 _COPIES_KEPT: Final = 2
+# Copies that are named by their manifest's hash share one folder: the bundles of three roles, and those before them.
+_PINNED: Final = "pinned"
+_PINNED_COPIES_KEPT: Final = 6
 _INCOMING: Final = "incoming-"
 
 CheckedT = TypeVar("CheckedT")
+
+
+class BundleUnavailableError(BundleError):
+    """A bundle cannot be reached for now: a later attempt may succeed."""
 
 
 class _FetchError(Exception):
@@ -47,7 +54,7 @@ def require_allowed(url: str, prefixes: Sequence[str]) -> None:
         places = ", ".join(shown(prefix) for prefix in prefixes)
         raise BundleError(
             f"{shown(url)}: outside the allowed places for bundles ({places}); move the bundle there or add its folder "
-            "to the allowed prefixes"
+            "to CONSUMER_BUNDLE_ALLOWED_PREFIXES"
         )
 
 
@@ -59,7 +66,24 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def fetch(url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT]) -> CheckedT:
+def require_manifest_hash(manifest: bytes, expected: str | None, place: str) -> str:
+    """The sha256 of a manifest, in hex.
+
+    Raises:
+        BundleError: it is not the expected one.
+    """
+    found = hashlib.sha256(manifest).hexdigest()
+    if expected is not None and found != expected:
+        raise BundleError(
+            f"{place}: its sha256 is {found[:12]}..., {expected[:12]}... was announced: the bundle was changed after "
+            "it was published; publish it again"
+        )
+    return found
+
+
+def fetch(
+    url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT], *, manifest_sha256: str | None = None
+) -> CheckedT:
     """Copy a remote bundle into the cache, unless the same bundle is there, and check it.
 
     A copy enters the cache only after `check` passed. When the remote place gives no answer, the newest copy of the
@@ -69,18 +93,18 @@ def fetch(url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT]) -
         url: any URL of fsspec.
         cache_dir: where copies are kept; the user's cache when None.
         check: gets a local folder; raises `BundleError` when the bundle in it is broken.
+        manifest_sha256: the bundle that is wanted; whichever is at the URL now when None.
 
     Returns:
         What `check` returned for the folder in the cache.
 
     Raises:
-        BundleError: the bundle is broken, or cannot be fetched and no copy is in the cache.
+        BundleUnavailableError: the bundle cannot be fetched, and no copy is in the cache.
+        BundleError: the bundle is broken.
     """
-    home = (cache_dir or _user_cache()) / hashlib.sha256(url.encode()).hexdigest()[:16]
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BundleError(f"{home}: cannot be made ({error.strerror}); name a cache folder that is writable") from error
+    if manifest_sha256 is not None:
+        return _fetch_pinned(url, cache_dir, check, manifest_sha256)
+    home = _home(cache_dir, hashlib.sha256(url.encode()).hexdigest()[:16])
     try:
         remote = _Remote(url)
         manifest = remote.read(MANIFEST_FILE)
@@ -93,8 +117,37 @@ def fetch(url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT]) -
         folder = _newest_copy(home, error)
         _log.warning("%s; the copy in %s serves instead", error, folder)
     checked = check(folder)
-    _prune(home)
+    _prune(home, _COPIES_KEPT)
     return checked
+
+
+def _fetch_pinned(
+    url: str, cache_dir: Path | None, check: Callable[[Path], CheckedT], manifest_sha256: str
+) -> CheckedT:
+    home = _home(cache_dir, _PINNED)
+    folder = home / manifest_sha256[:16]
+    checked = _check_copy(folder, check)
+    if checked is not None:
+        return checked
+    try:
+        remote = _Remote(url)
+        manifest = remote.read(MANIFEST_FILE)
+        require_manifest_hash(manifest, manifest_sha256, f"{remote.shown}/{MANIFEST_FILE}")
+        _download(remote, manifest, folder, check)
+    except _FetchError as error:
+        raise BundleUnavailableError(f"{error}; check the URL and the access to it") from error
+    checked = check(folder)
+    _prune(home, _PINNED_COPIES_KEPT)
+    return checked
+
+
+def _home(cache_dir: Path | None, name: str) -> Path:
+    home = (cache_dir or _user_cache()) / name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BundleError(f"{home}: cannot be made ({error.strerror}); name a cache folder that is writable") from error
+    return home
 
 
 class _Remote:
@@ -163,12 +216,14 @@ def _check_copy(folder: Path, check: Callable[[Path], CheckedT]) -> CheckedT | N
 def _newest_copy(home: Path, error: _FetchError) -> Path:
     copies = _copies(home)
     if not copies:
-        raise BundleError(f"{error} and no copy of it is in the cache; check the URL and the access to it") from error
+        raise BundleUnavailableError(
+            f"{error} and no copy of it is in the cache; check the URL and the access to it"
+        ) from error
     return copies[0]
 
 
-def _prune(home: Path) -> None:
-    for folder in _copies(home)[_COPIES_KEPT:]:
+def _prune(home: Path, kept: int) -> None:
+    for folder in _copies(home)[kept:]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -16,6 +16,8 @@ HASHED_FILES: Final = (MODEL_FILE, TOKENIZER_FILE, LABELS_FILE)
 
 # A manifest may come from a remote place: what it lists stays inside its own folder.
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._+-]+$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -58,14 +60,15 @@ class Probe(_Strict):
 class Manifest(_Strict):
     """`manifest.json`: everything that a consumer checks before it trusts a bundle.
 
-    `files` maps each of `HASHED_FILES` to its sha256 in hex; the model's entry is the `sha256` that results carry.
+    `files` maps `HASHED_FILES`, and maybe more, to their sha256 in hex; the model's is the `sha256` that results carry.
     `max_length` counts tokens, the two special tokens included. `probe_tolerance` bounds how far this machine's
-    probabilities may lie from a probe's, and `metrics`, `parity` and `tools` are reports for people.
+    probabilities may lie from a probe's. `metrics` (figures on labelled rows), `parity` (gates), `measurements` (speed,
+    what quantisation costs node by node) and `tools` are reports for people.
     """
 
     format_version: Literal[1] = 1
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
-    version: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._+-]+$")
+    name: ModelName
+    version: ModelVersion
     created_at: datetime
     source_checkpoint: str
     opset: int
@@ -78,6 +81,7 @@ class Manifest(_Strict):
     probe_tolerance: float = Field(gt=0, le=0.5)
     metrics: dict[str, Any] = Field(default_factory=dict)
     parity: dict[str, Any] = Field(default_factory=dict)
+    measurements: dict[str, Any] = Field(default_factory=dict)
     tools: dict[str, str] = Field(default_factory=dict)
 
     @property

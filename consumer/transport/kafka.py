@@ -41,7 +41,7 @@ class KafkaTransport:
             )
         except KafkaException as failure:
             raise FatalError(
-                f"librdkafka refuses the settings: {failure.args[0].str()}: correct CONSUMER_LIBRDKAFKA"
+                f"librdkafka refuses the settings: {failure.args[0].str()}: correct KAFKA_* or CONSUMER_LIBRDKAFKA"
             ) from None
         self._listener: AssignmentListener | None = None
         self._assignment: dict[int, int] = {}

@@ -139,7 +139,6 @@ def _pipeline() -> Iterator[tuple[Preparation, Classifier]]:
             results_topic=RESULTS,
             max_output_bytes=max_output_bytes,
             policy=load_policy(None),
-            model=bundle.manifest,
         )
         try:
             yield preparation, classifier

@@ -49,7 +49,7 @@ def labels(metrics: Metrics) -> dict[str, set[str]]:
         for family in metrics.registry.collect()
         for suffix in SUFFIXES[family.type]
     }
-    return series | {"feedback_model_info": {"name", "version", "sha256"}}
+    return series | {"feedback_model_info": {"role", "name", "version", "sha256"}}
 
 
 @pytest.mark.parametrize("expression", expressions())

@@ -70,6 +70,26 @@ def test_equal_scores_go_to_the_first_label_and_unsure_texts_to_review(bundle: B
 
 
 @pytest.mark.parametrize(
+    ("text", "needs_review"),
+    [
+        ("It crashes", False),
+        ("Приложение не работает", True),
+        ("アプリが動かない https://example.com/a", True),
+        ("👍 5/5", False),
+    ],
+)
+def test_a_text_in_another_script_goes_to_review_however_sure_the_scores(
+    bundle: Bundle, text: str, needs_review: bool
+) -> None:
+    logits = {f"{head}_logits": [9.0] + [0.0] * (len(labels) - 1) for head, labels in HEADS.items()}
+    classifier = Classifier(bundle, threads=1, open_session=partial(give, FixedLogits(logits)))
+    verdict = classifier.classify([text])[0]
+    classifier.close()
+
+    assert verdict.needs_review is needs_review
+
+
+@pytest.mark.parametrize(
     ("text", "truncated"),
     [
         ("", False),

@@ -137,7 +137,7 @@ class Bench:
         """A consumer in this process, started, to be stepped with `turn_until`."""
         consumer = build(self.make_settings(**changes))
         self._cleanup.callback(consumer.http.close)
-        self._cleanup.callback(consumer.classifier.close)
+        self._cleanup.callback(consumer.models.close)
         consumer.engine.start()
         consumer.health.wait_for(None)
         return consumer
@@ -161,7 +161,7 @@ class Bench:
             "KAFKA_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
             "DATABASE_URL": secret,
             **{
-                f"CONSUMER_{name.upper()}": json.dumps(value) if isinstance(value, dict) else str(value)
+                f"CONSUMER_{name.upper()}": json.dumps(value) if isinstance(value, dict | list) else str(value)
                 for name, value in settings.model_dump(
                     mode="json",
                     exclude_defaults=True,

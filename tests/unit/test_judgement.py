@@ -285,7 +285,7 @@ def test_settings_are_checked_together_and_refused_by_name() -> None:
     for changes, name in (
         ({"replica_id": "a b"}, "replica_id"),
         ({"transaction_timeout_ms": 30_000}, "transaction_timeout_ms"),
-        ({"results_topic": "feedback.events"}, "three different topics"),
+        ({"results_topic": "feedback.events"}, "five different topics"),
         ({"database_url": "mysql://root:secret@h/d"}, "database_url"),
     ):
         with pytest.raises(ValidationError) as refused:

@@ -1,0 +1,1 @@
+"""Which bundles classify: announced on a topic, loaded beside the ones that serve, put in between two windows."""
