@@ -1,6 +1,6 @@
 """The model card that goes with a bundle, written from its manifest and from the training report."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from consumer.inference.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, Manifest
@@ -8,8 +8,7 @@ from consumer.inference.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, 
 _CARD = """\
 # {name} {version}
 
-Classifies customer feedback in English: sentiment, category, and whether it holds a suggestion to act on. One
-DistilBERT encoder with three linear heads, run by onnxruntime on CPUs. Quantisation: {quantisation}{kept}.
+{purpose} Run by onnxruntime on CPUs. Quantisation: {quantisation}{kept}.
 
 | file | what it is |
 |---|---|
@@ -18,6 +17,30 @@ DistilBERT encoder with three linear heads, run by onnxruntime on CPUs. Quantisa
 | `{labels_file}` | the labels of each head, in the order of its outputs |
 | `{manifest_file}` | hashes, calibration, probes, figures; a consumer checks it before it trusts the rest |
 
+{use}## Figures
+{figures}
+## Parity with PyTorch and between precisions
+
+| check | figure | limit |
+|---|---|---|
+{parity}
+{speed}
+Heads: {heads}.
+
+## How it was made
+
+```
+{commands}
+```
+
+{tools}
+{data}"""
+
+_FEEDBACK_PURPOSE = """\
+Classifies customer feedback in English: sentiment, category, and whether it holds a suggestion to act on. One
+DistilBERT encoder with three linear heads."""
+
+_FEEDBACK_USE = """\
 ## Use
 
 Meant for messages about products and services, up to {max_length} tokens (longer ones are cut), to route and count
@@ -34,31 +57,26 @@ decisions about people.
 - Labels were made by language-model annotators who read each message by a guide; where two annotators differ, so does
   the truth that the figures below are measured against.
 
-## Figures
-{figures}
-## Parity with PyTorch and between precisions
+"""
 
-| check | figure | limit |
-|---|---|---|
-{parity}
+_OTHER_PURPOSE = """\
+A DistilBERT sequence classifier with one head, `{head}`: {labels}."""
 
-Heads: {heads}.
+_OTHER_USE = """\
+## Use
 
-## How it was made
+For `python -m consumer classify --bundle`; the stream processor refuses it, because results need three heads. What it
+is good for, and where it fails, stands in the documentation of its checkpoint: this export only knows how it computes.
+Texts beyond {max_length} tokens are cut.
 
-```
-{commands}
-```
-
-{tools}
-{data}"""
+"""
 
 _TRAINING = """
 ## Training data
 
-{train_rows} rows trained and {validation_rows} validated, {minutes:.0f} minutes on {threads} CPU thread(s); epoch
-{best_epoch} of {epochs} kept. Base: `{base}` (`minilm` is all-MiniLM-L6-v2, Apache-2.0, rebuilt as the DistilBERT that
-computes the same).
+{train_rows} rows trained and {validation_rows} validated, {minutes:.0f} minutes on {threads} CPU thread(s). Kept:
+{kept}.{teachers} Base: `{base}` (`minilm` is all-MiniLM-L6-v2, Apache-2.0, rebuilt as the DistilBERT that computes the
+same).
 
 No text of the sources below is part of this bundle. Rows of class `unstated` and `research` trained the weights and
 are not redistributed; rows for non-commercial use only did not train it.
@@ -69,16 +87,25 @@ are not redistributed; rows for non-commercial use only did not train it.
 """
 
 
-def model_card(manifest: Manifest, training_report: dict[str, Any] | None, model_bytes: int) -> str:
+def model_card(
+    manifest: Manifest, labels: Mapping[str, tuple[str, ...]], training_report: dict[str, Any] | None, model_bytes: int
+) -> str:
     """Write the model card in Markdown.
 
     Args:
         manifest: of the bundle.
+        labels: of each head.
         training_report: `report.json` of the checkpoint, if there is one.
         model_bytes: size of the graph.
     """
     kept = manifest.parity.get("nodes_kept_fp32") or []
+    purpose, use = _FEEDBACK_PURPOSE, _FEEDBACK_USE
+    if len(labels) == 1:
+        [(head, names)] = labels.items()
+        purpose, use = _OTHER_PURPOSE.format(head=head, labels=", ".join(names)), _OTHER_USE
     return _CARD.format(
+        purpose=purpose,
+        use=use.format(max_length=manifest.max_length),
         name=manifest.name,
         version=manifest.version,
         quantisation=manifest.quantisation,
@@ -97,19 +124,21 @@ def model_card(manifest: Manifest, training_report: dict[str, Any] | None, model
             for name, value in manifest.parity.items()
             if isinstance(value, dict)
         ),
+        speed=_speed(manifest),
         heads="; ".join(
             f"{head} temperature {spec.temperature:g}, review below {spec.review_threshold:g}"
             + (" (decides)" if spec.decides_review else "")
             for head, spec in manifest.heads.items()
         ),
-        commands="\n".join(_commands(manifest)),
+        commands="\n".join(_commands(manifest, trained_here=training_report is not None)),
         tools="Tools: " + ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()) + ".",
         data=_data(training_report),
     )
 
 
-def _commands(manifest: Manifest) -> Iterable[str]:
-    yield f"python -m training fit --data labelled.jsonl --out {manifest.source_checkpoint}"
+def _commands(manifest: Manifest, *, trained_here: bool) -> Iterable[str]:
+    if trained_here:
+        yield f"python -m training fit --data labelled.jsonl --out {manifest.source_checkpoint}"
     options = f"--out {manifest.name} --name {manifest.name} --version {manifest.version}"
     evidence = "--unverified" if manifest.metrics.get("unverified") else "--data labelled.jsonl"
     yield f"python -m model_export {manifest.source_checkpoint} {options} --quantise {manifest.quantisation} {evidence}"
@@ -127,7 +156,8 @@ def _figures(manifest: Manifest) -> str:
         if split not in manifest.metrics:
             continue
         heads = manifest.metrics[split]
-        parts.append(f"\nOn {heads['category']['rows']} {meaning[split]}:\n")
+        rows = max(each["rows"] for each in heads.values())
+        parts.append(f"\nOn {rows} {meaning[split]}:\n")
         parts.append("| head | accuracy | on confidently labelled rows | macro F1 | ECE |\n|---|---|---|---|---|")
         parts += [
             f"| {head} | {each['accuracy']:.3f} | {each['confident_accuracy']:.3f} ({each['confident_rows']} rows) | "
@@ -147,18 +177,29 @@ def _figures(manifest: Manifest) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _speed(manifest: Manifest) -> str:
+    speed = manifest.measurements.get("int8_speed_over_fp32")
+    if speed is None:
+        return ""
+    low, high = speed["quartiles"]
+    return (
+        f"\nint8 does {speed['median']:.2f} times the texts of fp32 on the exporting CPU "
+        f"(median of interleaved runs; quartiles {low:.2f} and {high:.2f}).\n"
+    )
+
+
 def _data(training_report: dict[str, Any] | None) -> str:
     if training_report is None:
         return ""
-    data = training_report["data"]
-    columns = ("source", "licence", "licence_class", "rows")
+    data, teachers = training_report["data"], training_report.get("teachers", [])
+    columns, texts = ("source", "licence", "licence_class", "rows"), data.get("unlabelled_texts", 0)
     return _TRAINING.format(
         train_rows=data["train_rows"],
         validation_rows=data["validation_rows"],
         minutes=training_report["training_s"] / 60,
         threads=training_report["threads"],
-        best_epoch=training_report["best_epoch"],
-        epochs=len(training_report["history"]),
+        kept=training_report.get("kept") or f"epoch {training_report['best_epoch']}",
+        teachers=f" {len(teachers)} larger models taught it too, on {texts} texts without label." if teachers else "",
         base=training_report["config"]["base"],
         rows="\n".join(f"| {' | '.join(str(each[column]) for column in columns)} |" for each in data["sources"]),
     )

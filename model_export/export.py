@@ -12,7 +12,6 @@ from optimum.exporters.onnx.model_configs import DistilBertOnnxConfig
 
 from model_export.checkpoint import OUTPUT_SUFFIX, Checkpoint
 
-DEFAULT_OPSET: Final = 17
 INPUTS: Final = ("input_ids", "attention_mask")
 _DYNAMIC: Final = {0: "batch", 1: "length"}
 

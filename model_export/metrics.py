@@ -61,14 +61,42 @@ def expected_calibration_error(probabilities: NDArray[Any], columns: NDArray[np.
     return float(sum(gaps) / len(columns))
 
 
-def evaluate_rows(probabilities: Mapping[str, NDArray[Any]], rows: list[Row]) -> dict[str, Any]:
-    """The figures of every head that the probabilities hold, on all rows and on the confidently labelled ones."""
+def debiased_calibration_error(probabilities: NDArray[np.float64], columns: NDArray[np.int64]) -> float:
+    """Root mean squared gap between top score and accuracy over ten bins of equal mass, less what chance adds.
+
+    The plain estimate grows as bins get small even for a perfect model; the correction is Kumar, Liang & Ma (2019),
+    "Verified Uncertainty Calibration", equation 5.
+    """
+    return debiased_gap(probabilities.max(axis=1), probabilities.argmax(axis=1) == columns)
+
+
+def debiased_gap(top: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """`debiased_calibration_error` from the top score of each row and whether its label is right."""
+    squared = 0.0
+    for chosen in np.array_split(np.argsort(top, kind="stable"), _ECE_BINS):
+        if len(chosen) > 1:
+            accuracy = float(right[chosen].mean())
+            noise = accuracy * (1 - accuracy) / (len(chosen) - 1)
+            squared += len(chosen) / len(top) * ((float(top[chosen].mean()) - accuracy) ** 2 - noise)
+    return float(np.sqrt(max(0.0, squared)))
+
+
+def evaluate_rows(
+    probabilities: Mapping[str, NDArray[Any]], rows: list[Row], heads: Mapping[str, tuple[str, ...]] | None = None
+) -> dict[str, Any]:
+    """The figures of every head that the probabilities hold, on all rows and on the confidently labelled ones.
+
+    Args:
+        probabilities: per head [rows, labels].
+        rows: what was judged.
+        heads: each head's labels in the order of its columns; those of `schemas.labels` when None.
+    """
     confident = np.array([row.confidence == "high" for row in rows])
     figures: dict[str, Any] = {}
-    for head, labels in HEADS.items():
+    for head, labels in (heads or {str(head): labels for head, labels in HEADS.items()}).items():
         if head not in probabilities:
             continue
-        columns = label_columns(rows, head)
+        columns = label_columns(rows, head, labels)
         figures[head] = head_metrics(probabilities[head], columns, labels)
         sure = head_metrics(probabilities[head][confident], columns[confident], labels)
         figures[head]["confident_rows"] = sure["rows"]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,18 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from model_export.outliers import OUTLIER_PRODUCT
 
 _QUANTISABLE: Final = ("Attention", "MatMul")
+SCHEME: Final = {"per_channel": True, "reduce_range": True}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What int8 costs, node by node: how far the outputs move when a node alone is quantised, and what stayed fp32.
+
+    Both are empty where the whole graph passed and nothing had to be measured.
+    """
+
+    kept_fp32: list[str] = field(default_factory=list)
+    distances: dict[str, float] = field(default_factory=dict)
 
 
 def quantise_int8(source: Path, target: Path, keep_fp32: Sequence[str] = ()) -> None:
@@ -30,9 +43,8 @@ def quantise_int8(source: Path, target: Path, keep_fp32: Sequence[str] = ()) -> 
         quantize_dynamic(
             source,
             target,
-            per_channel=True,
-            reduce_range=True,
             weight_type=QuantType.QInt8,
+            **SCHEME,
             nodes_to_quantize=[node for node in quantisable_nodes(source) if node not in keep_fp32],
             # Shape inference knows none of the fused operators; their outputs are all float.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
@@ -54,7 +66,7 @@ def quantisable_nodes(optimised: Path) -> list[str]:
 
 def quantise_within_limits(
     source: Path, target: Path, *, passes: Callable[[Path], bool], distance: Callable[[Path], float]
-) -> list[str]:
+) -> Sensitivity:
     """Quantise, and where that does not pass keep in fp32 what int8 hurts most, node by node, up to a quarter of them.
 
     Args:
@@ -64,23 +76,22 @@ def quantise_within_limits(
         distance: how far a graph's outputs lie from those of fp32.
 
     Returns:
-        The nodes kept in fp32.
+        What was measured and kept.
     """
     quantise_int8(source, target)
     if passes(target):
-        return []
+        return Sensitivity()
     nodes = quantisable_nodes(source)
-    harm = {}
+    measured = Sensitivity()
     for node in nodes:
         quantise_int8(source, target, [other for other in nodes if other != node])
-        harm[node] = distance(target)
-    kept: list[str] = []
-    for node in sorted(nodes, key=harm.__getitem__, reverse=True)[: len(nodes) // 4]:
-        kept.append(node)
-        quantise_int8(source, target, kept)
+        measured.distances[node] = distance(target)
+    for node in sorted(nodes, key=measured.distances.__getitem__, reverse=True)[: len(nodes) // 4]:
+        measured.kept_fp32.append(node)
+        quantise_int8(source, target, measured.kept_fp32)
         if passes(target):
             break
-    return kept
+    return measured
 
 
 def _no_preprocessing_hint(record: logging.LogRecord) -> bool:

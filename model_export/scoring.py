@@ -9,10 +9,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from consumer.inference.batching import plan_batches
 from consumer.inference.classifier import DEFAULT_MAX_BATCH_TOKENS
 from consumer.inference.encoding import TextEncoder
-from model_export.checkpoint import OUTPUT_SUFFIX, DistilBertForFeedback
+from model_export.batches import padded_batches
+from model_export.checkpoint import OUTPUT_SUFFIX, DistilBertForFeedback, DistilBertForOneHead
 
 Logits: TypeAlias = dict[str, NDArray[np.float32]]
 """Per head float32 [texts, labels]."""
@@ -20,7 +20,7 @@ Forward: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], Logits]
 """From ids and mask, int64 [batch, length] each, to the logits of the batch."""
 
 
-def torch_forward(model: DistilBertForFeedback) -> Forward:
+def torch_forward(model: DistilBertForFeedback | DistilBertForOneHead) -> Forward:
     """The forward pass of a PyTorch model, in evaluation mode."""
 
     def forward(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> Logits:
@@ -49,20 +49,15 @@ def onnx_forward(model: Path) -> Forward:
 def score_texts(
     forward: Forward, encoder: TextEncoder, texts: Sequence[str], max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS
 ) -> Logits:
-    """Score texts in the batches that the consumer would make of them: int8 scores depend on a text's company.
+    """Score texts in the batches that the consumer would make of them.
 
     Returns:
         The logits, in the order of the texts.
     """
-    ids = [encoded.ids for encoded in encoder.encode(texts)]
-    batches = plan_batches([len(one) for one in ids], max_batch_tokens=max_batch_tokens, workers=1)
+    batches: list[list[int]] = []
     parts: list[Logits] = []
-    for batch in batches:
-        input_ids = np.full((len(batch), max(len(ids[index]) for index in batch)), encoder.pad_id, dtype=np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for place, index in enumerate(batch):
-            input_ids[place, : len(ids[index])] = ids[index]
-            attention_mask[place, : len(ids[index])] = 1
+    for batch, input_ids, attention_mask in padded_batches(encoder, texts, max_batch_tokens):
+        batches.append(batch)
         parts.append(forward(input_ids, attention_mask))
     back = np.argsort(np.concatenate(batches))
     return {head: np.concatenate([part[head] for part in parts])[back] for head in parts[0]}

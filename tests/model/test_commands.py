@@ -11,7 +11,8 @@ pytest.importorskip("sklearn", reason="baselines need the extra 'training'")
 from typer.testing import CliRunner
 
 from tests.model.conftest import TinyRun
-from training.commands import REFUSED_EXIT_CODE, app
+from training.commands import app
+from training.terminal import REFUSED_EXIT_CODE
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 

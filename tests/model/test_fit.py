@@ -1,6 +1,12 @@
 """Fine-tuning: what it learns, what it keeps out, how it resumes, and what it says of bad input."""
 
+import io
 import json
+import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +27,7 @@ from training import fit as training_fit  # noqa: E402
 from training.commands import app  # noqa: E402
 from training.config import read_config  # noqa: E402
 from training.data import split_rows  # noqa: E402
+from training.run_state import FitError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -61,36 +68,71 @@ def test_rows_that_must_not_ship_are_not_trained_on_and_texts_of_dev_are_refused
         split_rows(read_rows(data), 0.25)
 
 
-@pytest.fixture
-def killed_after_two_epochs(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that died in its third epoch."""
-    out = tmp_path / "resumed"
-    epoch = training_fit._Trainer._epoch
-
-    def dying(self: Any, number: int, *rest: Any) -> float:
-        if number == 2:
-            raise KeyboardInterrupt
-        return epoch(self, number, *rest)
-
-    monkeypatch.setattr(training_fit._Trainer, "_epoch", dying)
-    with pytest.raises(KeyboardInterrupt):
-        training_fit.fit(tiny_run.data, out, read_config(tiny_run.config), Console(quiet=True))
-    monkeypatch.undo()
+@pytest.fixture(scope="module")
+def killed(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose process was killed in the middle of its first epoch."""
+    out = tmp_path_factory.mktemp("killed") / "checkpoint"
+    command = [sys.executable, "-m", "training", "fit", "--data", str(tiny_run.data), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--config", str(tiny_run.config)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "unfinished.pt").exists():
+        assert process.poll() is None, "the run ended by itself"
+        assert time.monotonic() < deadline, "the run saved nothing"
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
     return out
 
 
-def test_a_resumed_run_ends_like_the_uninterrupted_one(tiny_run: TinyRun, killed_after_two_epochs: Path) -> None:
-    report = training_fit.fit(tiny_run.data, killed_after_two_epochs, read_config(tiny_run.config), Console(quiet=True))
+def test_a_killed_run_ends_like_the_uninterrupted_one(tiny_run: TinyRun, killed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "resumed"
+    shutil.copytree(killed, out)
+    progress = torch.load(out / "unfinished.pt", weights_only=True)["progress"]
+    assert progress["step"] > 0, "it was killed between two epochs"
+
+    said = Console(record=True, quiet=False, file=io.StringIO())
+    report = training_fit.fit(tiny_run.data, out, read_config(tiny_run.config), said)
+
+    assert "going on after epoch" in said.export_text()
     uninterrupted = json.loads((tiny_run.checkpoint / "report.json").read_text())
     assert report["history"] == uninterrupted["history"]
     assert report["dev"] == uninterrupted["dev"]
 
 
-def test_another_configuration_does_not_resume(tiny_run: TinyRun, killed_after_two_epochs: Path) -> None:
-    with pytest.raises(training_fit.FitError, match="another configuration"):
-        training_fit.fit(
-            tiny_run.data, killed_after_two_epochs, read_config(tiny_run.config, seed=99), Console(quiet=True)
-        )
+def test_another_configuration_does_not_resume(tiny_run: TinyRun, killed: Path) -> None:
+    with pytest.raises(FitError, match="another configuration"):
+        training_fit.fit(tiny_run.data, killed, read_config(tiny_run.config, seed=99), Console(quiet=True))
+
+
+def test_the_figures_of_each_epoch_are_in_mlflow(tiny_run: TinyRun, metrics_store: str) -> None:
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415
+
+    client = MlflowClient(metrics_store)
+    [experiment] = [each for each in client.search_experiments() if each.name == "feedback-stream"]
+    runs = client.search_runs([experiment.experiment_id], f"attributes.run_name = '{tiny_run.checkpoint.name}'")
+    run = next(each for each in runs if each.info.status == "FINISHED")
+    report = json.loads((tiny_run.checkpoint / "report.json").read_text())
+    scores = [metric.value for metric in sorted(client.get_metric_history(run.info.run_id, "score"), key=_step)]
+    assert scores == pytest.approx([entry["score"] for entry in report["history"]])
+    assert run.data.metrics["dev_category_accuracy"] == 1.0
+    assert run.data.params["learning_rate"] == "0.003"
+
+
+def test_a_store_of_metrics_that_cannot_be_used_is_named_before_anything_is_trained(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
+    with pytest.raises(FitError, match="MLFLOW_TRACKING_URI"):
+        training_fit.fit(tiny_run.data, tmp_path / "out", read_config(tiny_run.config), Console(quiet=True))
+
+
+def _step(metric: Any) -> int:
+    return int(metric.step)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +140,8 @@ def test_another_configuration_does_not_resume(tiny_run: TinyRun, killed_after_t
     [
         ('{"text": "x", "split": "train", "category": "bugs"}', "line 3: category"),
         ('{"split": "train"}', "line 3: text"),
+        ('{"text": "x", "split": "train", "category": ["bug"]}', "line 3: category"),
+        ('["x", "bug"]', "line 3: "),
         ("{not json", "line 3"),
         ('{"text": "   ", "split": "train"}', "line 3: text"),
     ],

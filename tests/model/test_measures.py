@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from consumer.inference.manifest import HeadSpec
+from model_export.metrics import debiased_calibration_error
 from model_export.rows import Row, RowError
 from schemas.labels import HEADS
+from training import compare
 from training.evaluate import EvaluationError, rows_of_split
-from training.measures import debiased_calibration_error, measure_head
+from training.measures import measure_head, measure_review
 
 GENERATOR = np.random.default_rng(3)
 
@@ -81,9 +84,6 @@ def test_a_split_that_nothing_has_and_a_bad_line_are_named(tmp_path: Path) -> No
 
 
 def test_a_replacement_must_not_lose_what_the_old_model_knew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("scipy", reason="comparison needs the extra 'training'")
-    from training import compare  # noqa: PLC0415
-
     data = tmp_path / "rows.jsonl"
     right = {head: GENERATOR.integers(0, len(labels), 600) for head, labels in HEADS.items()}
     data.write_text(
@@ -129,3 +129,55 @@ def test_a_replacement_must_not_lose_what_the_old_model_knew(tmp_path: Path, mon
     assert blind["may_replace"] is False
     assert ["F1 of praise" in reason for reason in blind["reasons"]].count(True) == 1
     assert compared("old")["may_replace"] is True
+
+
+def known_scores(rows: int) -> tuple[Any, Any]:
+    """Scores of three labels that are right as often as they say."""
+    top = 1.0 - 0.5 * GENERATOR.uniform(0.0, 1.0, rows) ** 3
+    right = np.zeros(rows, dtype=np.int64)
+    said = np.where(GENERATOR.random(rows) < top, 0, 1)
+    found = np.full((rows, 3), 0.0)
+    found[np.arange(rows), said] = top
+    found[np.arange(rows), 2] = 1 - top
+    return found, right
+
+
+def test_what_goes_without_review_is_right_on_rows_that_chose_nothing() -> None:
+    pytest.importorskip("torch", reason="calibration belongs to the extra 'export'")
+    from model_export.calibration import fit_review_threshold  # noqa: PLC0415
+
+    kept_accuracies, coverages = [], []
+    for _ in range(30):
+        threshold = fit_review_threshold(*known_scores(1_500))
+        probabilities, right = known_scores(20_000)
+        alone = probabilities.max(axis=1) >= threshold
+        kept_accuracies.append(float((probabilities.argmax(axis=1) == right)[alone].mean()))
+        coverages.append(float(alone.mean()))
+    assert np.mean(np.array(kept_accuracies) >= 0.95) >= 0.8
+    # The best possible threshold keeps 0.74 of the rows: of the surest q, 0.125 q^3 are wrong.
+    assert 0.55 < np.mean(coverages) <= 0.74
+
+    hopeless = scores(np.ones(200, dtype=int), 0.9)
+    assert fit_review_threshold(hopeless, np.zeros(200, dtype=np.int64)) == 1.0
+    assert fit_review_threshold(hopeless, np.ones(200, dtype=np.int64)) <= 0.9
+    assert fit_review_threshold(hopeless, np.full(200, -1)) == 0.0
+
+
+def test_the_share_that_goes_without_review_is_measured_by_the_thresholds_of_the_bundle() -> None:
+    rows = sentiment_rows(["negative"] * 60 + ["positive"] * 40)
+    probabilities = {
+        "sentiment": np.vstack([scores(np.zeros(60, dtype=int), 0.9), scores(np.zeros(40, dtype=int), 0.5)]),
+        "category": np.full((100, 8), 0.125),
+    }
+    heads = {
+        "sentiment": HeadSpec(output="s", review_threshold=0.8, decides_review=True),
+        "category": HeadSpec(output="c", review_threshold=0.9),
+    }
+
+    review = measure_review(probabilities, rows, heads)
+
+    assert review["decided_by"] == {"sentiment": 0.8}
+    assert review["coverage"] == 0.6
+    low, high = review["coverage_interval"]
+    assert low < 0.6 < high
+    assert review["accuracy"] == {"sentiment": {"rows": 60, "accuracy": 1.0, "accuracy_interval": [1.0, 1.0]}}

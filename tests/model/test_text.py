@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.inference.text import prepare
+from consumer.inference.text import mostly_other_script, prepare
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,25 @@ def test_a_megabyte_takes_linear_time(unit: str) -> None:
     started = time.process_time()
     prepare(text)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "is_other"),
+    [
+        ("The app crashes", False),
+        ("Die Größe ändert sich nicht, señor, été", False),
+        ("Приложение не запускается", True),
+        ("アプリがすぐに落ちます", True),
+        ("更新之后应用打不开了", True),
+        ("التطبيق لا يعمل", True),
+        ("ऐप बहुत अच्छा है", True),
+        ("The app says it cannot: Приложение", False),
+        ("Ошибка: crash", True),
+        ("\uff21\uff22\uff23 \u0439", False),
+        ("😀😀 12345 !!! --", False),
+        ("", False),
+        ("a" * 3_000 + "я" * 100_000, False),
+    ],
+)
+def test_a_text_in_another_script_is_known_by_its_letters(text: str, is_other: bool) -> None:
+    assert mostly_other_script(text) is is_other

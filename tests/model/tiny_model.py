@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import DistilBertConfig, DistilBertModel
+from transformers import DistilBertConfig, DistilBertModel, MPNetConfig, MPNetModel
 
 from schemas.labels import CATEGORIES, SENTIMENTS
 
@@ -21,6 +21,7 @@ max_length_tokens = 24
 validation_share = 0.25
 epochs = 15
 patience_epochs = 15
+save_steps = 10
 batch_records = 16
 learning_rate = 3e-3
 head_learning_rate = 1e-2
@@ -61,6 +62,19 @@ def write_rows(path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
+def write_texts(path: Path, count: int = 200) -> None:
+    """Texts of the same words that nobody labelled; the last one must not ship."""
+    pick = random.Random(1)
+    rows = []
+    for _ in range(count):
+        words = [f"category{pick.choice(CATEGORIES)}", f"sentiment{pick.choice(SENTIMENTS)}", "constructiveno"]
+        words += pick.choices(_FILLERS, k=pick.randint(3, 9))
+        pick.shuffle(words)
+        rows.append({"text": " ".join(words), "label": "unused", "source": "pool", "shippable": True})
+    rows[-1] |= {"text": "barred words", "shippable": False}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 def write_base(folder: Path) -> None:
     """A random DistilBERT of two layers over a word-level vocabulary."""
     words = [f"category{label}" for label in CATEGORIES] + [f"sentiment{label}" for label in SENTIMENTS]
@@ -76,6 +90,22 @@ def write_base(folder: Path) -> None:
     )
     DistilBertModel(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def write_teacher_base(folder: Path) -> None:
+    """A random MPNet of one layer over the same vocabulary."""
+    write_base(folder)
+    vocabulary_size = Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab_size()
+    torch.manual_seed(1)
+    config = MPNetConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=28,
+    )
+    MPNetModel(config).save_pretrained(folder)
 
 
 def write_config(path: Path, base: Path) -> None:
