@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 from transformers import AutoConfig, BertModel, DistilBertConfig, DistilBertModel
 
 from consumer.inference.manifest import TOKENIZER_FILE
@@ -55,6 +56,20 @@ def load_base(base: str) -> tuple[DistilBertModel, Path]:
     except (OSError, ValueError) as error:
         raise BaseError(f"{folder}: {error}") from error
     return encoder, folder / TOKENIZER_FILE
+
+
+def keep_layers(encoder: DistilBertModel, layers: tuple[int, ...]) -> None:
+    """Reduce an encoder to some of its layers, in their order; nothing happens when `layers` is empty.
+
+    Raises:
+        BaseError: the encoder has fewer layers.
+    """
+    if not layers:
+        return
+    if layers[-1] >= encoder.config.n_layers:
+        raise BaseError(f"keep_layers: the base has the layers 0 to {encoder.config.n_layers - 1}, not {layers[-1]}")
+    encoder.transformer.layer = nn.ModuleList(encoder.transformer.layer[layer] for layer in layers)
+    encoder.config.n_layers = len(layers)
 
 
 def distilbert_from_bert(bert: BertModel) -> DistilBertModel:

@@ -63,7 +63,7 @@ def run_baselines(data: Path, validation_share: float, on_fitted: Callable[[str]
     Raises:
         RowError: the data cannot be used.
     """
-    split = split_rows(read_rows(data), validation_share)
+    split = split_rows(read_rows(data), validation_share).labelled()
     if not split.dev:
         raise RowError(f"{data}: no row has split 'dev': there is nothing to measure on")
     figures = {}

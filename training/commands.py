@@ -1,55 +1,35 @@
 """`python -m training`: fine-tune, measure and compare feedback classifiers."""
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from consumer.inference.manifest import BundleError
-from model_export.checkpoint import CheckpointError
-from model_export.rows import Row, RowError, read_rows
+from model_export.comparison_table import print_comparison
 from schemas.connection import DatabaseConnection
-from training.base import BaseError
-from training.config import DEFAULT_CONFIG, ConfigError, read_config
-from training.dataset import build_dataset, write_dataset
-from training.display import print_baselines, print_comparison, print_dataset, print_report
-from training.evaluate import EvaluationError, evaluate_model
-from training.fit import FitError
-from training.fit import fit as run_fit
+from training import run_commands, study_commands
+from training.compare import compare_models
+from training.config import DEFAULT_CONFIG, read_config
+from training.display import print_baselines, print_dataset, print_report
+from training.evaluate import evaluate_model
+from training.inputs import TrainingInputs, make_dataset
+from training.terminal import (
+    REFUSED_EXIT_CODE,
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    SplitOption,
+    console,
+    expected_errors,
+    fail,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_show_locals=False)
-_console = Console(stderr=True)
-
-REFUSED_EXIT_CODE = 3
-
-DataOption = Annotated[Path, typer.Option(help="Labelled rows, JSONL; `split` says which are trained on.")]
-SplitOption = Annotated[str, typer.Option(help="Which rows count: dev, validation or train.")]
-ConfigOption = Annotated[Path, typer.Option(help="Hyper-parameters, TOML.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
-
-
-@app.command()
-def fit(
-    *,
-    data: DataOption,
-    out: Annotated[Path, typer.Option(help="Folder for the checkpoint; an interrupted run goes on in it.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-    base: Annotated[str | None, typer.Option(help="`minilm` or a DistilBERT checkpoint folder.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-) -> None:
-    """Fine-tune the three heads and the encoder, and write a Hugging Face checkpoint with its report."""
-    with _expected_errors():
-        report = run_fit(data, out, read_config(config, base=base, epochs=epochs, seed=seed), _console)
-    if report["dev"]:
-        print_report(report["dev"], _console)
-    _console.print(f"checkpoint in {out}, best epoch {report['best_epoch']}, {report['training_s']:.0f} s")
+run_commands.register(app)
 
 
 @app.command()
@@ -64,10 +44,10 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint or a bundle, with intervals, per label and per source."""
     if (checkpoint is None) == (bundle is None):
-        _fail("give one of --checkpoint and --bundle", 2)
+        fail("give one of --checkpoint and --bundle", 2)
     model = checkpoint or bundle
     assert model is not None  # noqa: S101 (for mypy: one of the two is given)
-    with _expected_errors():
+    with expected_errors():
         figures = evaluate_model(model, data, split)
     if report is not None:
         from training.report import write_report  # noqa: PLC0415 (matplotlib takes a second to load)
@@ -89,9 +69,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Tell whether one model may replace another. Exit codes: 0 it may, 3 it may not, 1 an error."""
-    from training.compare import compare_models  # noqa: PLC0415 (scipy takes a second to load)
-
-    with _expected_errors():
+    with expected_errors():
         comparison = compare_models(old, new, data, split)
     if as_json:
         typer.echo(json.dumps(comparison))
@@ -117,7 +95,7 @@ def baselines(
     from training.baselines import run_baselines, unbeaten  # noqa: PLC0415 (scikit-learn takes two seconds to load)
 
     model = checkpoint or bundle
-    with _expected_errors(), _console.status("fitting") as status:
+    with expected_errors(), console.status("fitting") as status:
         share = read_config(config).validation_share
         figures = run_baselines(data, share, lambda name: status.update(f"{name} done, fitting the next"))
         measured = evaluate_model(model, data, "dev") if model is not None else None
@@ -127,7 +105,7 @@ def baselines(
     else:
         print_baselines({**figures, **({"the model": measured} if measured else {})}, Console())
     for reason in reasons:
-        _console.print(f"not beaten: {reason}", style="red", markup=False)
+        console.print(f"not beaten: {reason}", style="red", markup=False)
     if reasons:
         raise typer.Exit(REFUSED_EXIT_CODE)
 
@@ -137,47 +115,53 @@ def make_data(
     *,
     out: Annotated[Path, typer.Option(help="The training file to write, JSONL.")],
     file: Annotated[list[Path] | None, typer.Option(help="Labelled rows, JSONL; repeatable.")] = None,
+    labels: Annotated[
+        list[Path] | None, typer.Option(help="Labels by the sha256 of their texts (SOURCE, SHA256, CODE); repeatable.")
+    ] = None,
+    texts: Annotated[list[Path] | None, typer.Option(help="Where those texts are found, JSONL; repeatable.")] = None,
+    keep_unlabelled: Annotated[
+        bool, typer.Option("--keep-unlabelled", help="Keep the other texts of --texts, for teachers to speak of.")
+    ] = False,
     database: Annotated[bool, typer.Option("--database", help="Add what people labelled in DATABASE_URL.")] = False,
     since: Annotated[datetime | None, typer.Option(help="Only labels made since then (UTC).")] = None,
-    min_samples: Annotated[int, typer.Option(min=1, help="Fewest rows to train on.")] = 1,
+    min_samples: Annotated[int, typer.Option(min=1, help="Fewest labelled rows to train on.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a training file: cleaned, each text once, nothing of `dev` in what is trained on; later inputs win."""
-    if not file and not database:
-        _fail("give at least one --file, or --database", 2)
-    inputs: dict[str, Iterable[Row]] = {}
-    with _expected_errors():
-        for path in file or ():
-            inputs[str(path)] = read_rows(path)
-        if database:
-            from training.feedback_rows import read_feedback_rows  # noqa: PLC0415 (needs sqlalchemy)
+    """Build a training file: cleaned, each text once, nothing of `dev` in what is trained on.
 
-            moment = since.replace(tzinfo=UTC) if since is not None else None
-            inputs["database"] = read_feedback_rows(_database(), moment)
-        dataset = build_dataset(inputs, min_samples)
-        write_dataset(dataset, out)
+    Where a text has several labels, --labels win over --file, later files over earlier ones, the database over all.
+    """
+    if not file and not labels and not database:
+        fail("give at least one --file, --labels or --database", 2)
+    if labels and not texts:
+        fail("--labels needs --texts: the files that hold the texts", 2)
+    rows = None
+    if database:
+        from training.feedback_rows import read_feedback_rows  # noqa: PLC0415 (needs sqlalchemy)
+
+        rows = read_feedback_rows(_database(), since.replace(tzinfo=UTC) if since is not None else None)
+    inputs = TrainingInputs(
+        files=file or [],
+        labels=labels or [],
+        texts=texts or [],
+        keep_unlabelled=keep_unlabelled,
+        database_rows=rows,
+        min_samples=min_samples,
+    )
+    with expected_errors():
+        report = make_dataset(inputs, out)
     if as_json:
-        typer.echo(json.dumps(dataset.report()))
+        typer.echo(json.dumps(report))
     else:
-        print_dataset(dataset.report(), Console())
-        _console.print(f"{len(dataset.rows)} rows in {out}")
+        print_dataset(report, Console())
+        console.print(f"{sum(report['rows'].values())} rows in {out}")
 
 
 def _database() -> DatabaseConnection:
     try:
         return DatabaseConnection()
     except ValidationError as invalid:
-        _fail(f"DATABASE_URL: {invalid.errors(include_url=False, include_input=False)[0]['msg']}", 2)
+        fail(f"DATABASE_URL: {invalid.errors(include_url=False, include_input=False)[0]['msg']}", 2)
 
 
-@contextmanager
-def _expected_errors() -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, BundleError, CheckpointError, ConfigError, EvaluationError, FitError, RowError) as error:
-        _fail(str(error), 1)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    _console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
+study_commands.register(app)

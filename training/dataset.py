@@ -32,6 +32,7 @@ class Dataset:
             "read": self.read,
             "dropped": self.dropped,
             "rows": {split: sum(row.split == split for row in self.rows) for split in ("train", "validation", "dev")},
+            "unlabelled": sum(not row.is_labelled for row in self.rows if row.split != "dev"),
             "labels": {
                 head: dict(Counter(getattr(row, head) or "none" for row in self.rows if row.split != "dev"))
                 for head in HEADS
@@ -40,16 +41,17 @@ class Dataset:
         }
 
 
-def build_dataset(inputs: Mapping[str, Iterable[Row]], min_samples: int) -> Dataset:
+def build_dataset(inputs: Mapping[str, Iterable[Row]], min_samples: int, *, keep_unlabelled: bool = False) -> Dataset:
     """Join rows of several inputs into one training set.
 
-    Dropped are rows without any label, rows that must not ship, rows that equal or nearly equal (see
+    Dropped are rows without any label unless asked for, rows that must not ship, rows that equal or nearly equal (see
     `training.near_duplicates`) a row of `dev`, and repetitions of a text: of equal texts the last input's row stays,
     because later inputs correct earlier ones; equal texts of one input with different labels all go.
 
     Args:
         inputs: rows by the name of where they come from, texts prepared; their order is the order of trust, rising.
-        min_samples: fewest rows to train on that are worth a training.
+        min_samples: fewest labelled rows to train on that are worth a training.
+        keep_unlabelled: keep texts without any label, for teachers to speak of; a label found anywhere replaces them.
 
     Raises:
         RowError: too few rows stay.
@@ -59,28 +61,23 @@ def build_dataset(inputs: Mapping[str, Iterable[Row]], min_samples: int) -> Data
     dev: dict[str, Row] = {}
     kept: dict[str, Row] = {}
     for name, rows in inputs.items():
-        seen: dict[str, Row] = {}
-        disputed: set[str] = set()
+        usable: list[Row] = []
         read[name] = 0
         for row in rows:
             read[name] += 1
             if row.split == "dev":
                 dev[row.key] = row
-            elif reason := _unusable(row):
-                dropped[reason] += 1
-            elif (earlier := seen.get(row.key)) is not None:
-                dropped["repeated text"] += 1
-                if _labels(earlier) != _labels(row):
-                    disputed.add(row.key)
+            elif not row.shippable:
+                dropped["not shippable"] += 1
+            elif not row.is_labelled and not keep_unlabelled:
+                dropped["no label"] += 1
             else:
-                seen[row.key] = row
-        dropped["same text, other labels"] += len(disputed)
-        usable = {key: row for key, row in seen.items() if key not in disputed}
-        dropped["corrected by a later input"] += len(kept.keys() & usable.keys())
-        kept |= usable
+                usable.append(row)
+        _add(_without_disputes(usable, dropped), kept, dropped)
     train = _without_dev(list(kept.values()), list(dev.values()), dropped)
-    if len(train) < min_samples:
-        raise RowError(f"{len(train)} rows to train on are fewer than the {min_samples} asked for (--min-samples)")
+    labelled = sum(row.is_labelled for row in train)
+    if labelled < min_samples:
+        raise RowError(f"{labelled} rows to train on are fewer than the {min_samples} asked for (--min-samples)")
     return Dataset([*train, *dev.values()], read, {reason: count for reason, count in dropped.items() if count})
 
 
@@ -101,12 +98,29 @@ def write_dataset(dataset: Dataset, out: Path) -> None:
     partial.replace(out)
 
 
-def _unusable(row: Row) -> str | None:
-    if not row.shippable:
-        return "not shippable"
-    if not any(_labels(row)):
-        return "no label"
-    return None
+def _without_disputes(rows: list[Row], dropped: Counter[str]) -> list[Row]:
+    """Each text of one input once; none that it labels in two ways."""
+    seen: dict[str, Row] = {}
+    disputed: set[str] = set()
+    for row in rows:
+        earlier = seen.setdefault(row.key, row)
+        if earlier is not row:
+            dropped["repeated text"] += 1
+            if _labels(earlier) != _labels(row):
+                disputed.add(row.key)
+    dropped["same text, other labels"] += len(disputed)
+    return [row for key, row in seen.items() if key not in disputed]
+
+
+def _add(rows: list[Row], kept: dict[str, Row], dropped: Counter[str]) -> None:
+    """Let an input's rows take the place of earlier ones; a text without label takes nobody's."""
+    for row in rows:
+        earlier = kept.get(row.key)
+        if earlier is not None and not row.is_labelled:
+            continue
+        if earlier is not None and earlier.is_labelled:
+            dropped["corrected by a later input"] += 1
+        kept[row.key] = row
 
 
 def _labels(row: Row) -> tuple[str | None, ...]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from consumer.inference.manifest import MANIFEST_FILE, read_manifest
 from model_export.rows import Row, read_rows
 from schemas.labels import HEADS
-from training.measures import measure_head
+from training.measures import measure_head, measure_review
 from training.predictions import predict
 
 
@@ -30,7 +31,8 @@ def evaluate_model(model: Path, data: Path, split: str) -> dict[str, Any]:
     """Measure a checkpoint, or a bundle through the consumer's own classifier, on one split of a file.
 
     Returns:
-        Per head the figures of `training.measures.measure_head`.
+        Per head the figures of `training.measures.measure_head`, and of a bundle under `review` those of
+        `measure_review`.
 
     Raises:
         EvaluationError: no row of the file has that split.
@@ -39,4 +41,7 @@ def evaluate_model(model: Path, data: Path, split: str) -> dict[str, Any]:
     """
     rows = rows_of_split(data, split)
     probabilities = predict(model, [row.text for row in rows])
-    return {head: measure_head(probabilities[head], rows, head) for head in HEADS}
+    figures: dict[str, Any] = {head: measure_head(probabilities[head], rows, head) for head in HEADS}
+    if (model / MANIFEST_FILE).exists():
+        figures["review"] = measure_review(probabilities, rows, read_manifest(model).heads)
+    return figures

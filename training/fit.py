@@ -1,113 +1,171 @@
-"""A training run: epochs over length-bucketed batches, the best of them by validation, resumable after each."""
+"""A student's run: from labelled rows, and what teachers said of texts, to a checkpoint that can be exported."""
 
 import hashlib
 import json
-import math
 import os
-import random
-import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from torch import Tensor
-from torch.nn import functional
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
 from transformers import DistilBertTokenizerFast
 
 from consumer.inference.encoding import TextEncoder
 from consumer.inference.manifest import TOKENIZER_FILE
-from model_export.checkpoint import OUTPUT_SUFFIX, DistilBertForFeedback, FeedbackConfig, save_tokenizer
-from model_export.metrics import evaluate_rows, softmax
-from model_export.rows import UNLABELLED, VALIDATION_FILE, Row, read_rows
-from model_export.scoring import score_texts, torch_forward
+from model_export.checkpoint import DistilBertForFeedback, FeedbackConfig, save_tokenizer
+from model_export.rows import VALIDATION_FILE, read_rows
 from schemas.labels import HEADS
-from training.base import load_base
+from training.base import keep_layers, load_base
 from training.config import TrainingConfig
-from training.data import Batch, EncodedRows, Split, provenance, split_rows
-from training.measures import measure_head
-from training.predictions import Probabilities
+from training.data import Split, split_rows
+from training.run_state import STATE_FILE, FitError
+from training.soft_targets import SoftTargets
+from training.tracking import Tracker
+from training.trainer import Trainer
 
 REPORT_FILE: Final = "report.json"
-_STATE_FILE: Final = "unfinished.pt"
 _TOOLS: Final = ("torch", "transformers", "tokenizers", "feedback-stream")
-# Where the CPU multiplies bf16 itself an epoch takes 0.6 of the time.
-_CPU_COMPUTES_BF16: Final = any(torch.cpu.get_capabilities().get(unit) for unit in ("avx512_bf16", "amx_bf16"))
 
 
-class FitError(Exception):
-    """The run cannot start or go on; the message says what to do."""
+@dataclass(frozen=True)
+class Run:
+    """What a run works on, and where it writes.
 
+    Attributes:
+        fingerprint: equal for two runs that must end alike.
+    """
 
-@dataclass
-class _Progress:
-    """What a resumed run needs besides weights and optimiser."""
-
+    out: Path
+    config: TrainingConfig
+    split: Split
+    soft: SoftTargets | None
     fingerprint: str
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    @property
-    def best_epoch(self) -> int:
-        """Counted from 1; 0 before the first epoch."""
-        return max(range(len(self.history)), key=lambda index: self.history[index]["score"]) + 1 if self.history else 0
 
 
-def fit(data: Path, out: Path, config: TrainingConfig, console: Console) -> dict[str, Any]:
+def fit(
+    data: Path, out: Path, config: TrainingConfig, console: Console, soft_files: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Train on the `train` rows of a file and write a Hugging Face checkpoint with its report.
 
-    A run that was interrupted goes on after its last finished epoch when called again in the same way.
+    A run that was interrupted, even killed, goes on when called again in the same way, and ends as if it never was.
+
+    Args:
+        data: labelled rows; rows without label are used where `soft_files` speak of them.
+        out: folder of the checkpoint.
+        config: hyper-parameters.
+        console: for progress.
+        soft_files: what teachers said, files of `python -m training soft-labels`; averaged where they are several.
 
     Returns:
         The report, as `report.json` holds it.
 
     Raises:
-        FitError: `out` holds a finished checkpoint or an unfinished run of something else.
+        FitError: `out` holds a finished checkpoint or an unfinished run of something else, or a teacher was trained on
+            a row that this run validates on.
         RowError: the data cannot be used.
+        SoftTargetError: a file of probabilities cannot be used.
         BaseError: the base cannot be loaded.
+    """
+    run = prepare_run(data, out, config, soft_files)
+    model, tokenizer_file = _build_model(config)
+    encoder = TextEncoder(tokenizer_file, max_length_tokens=config.max_length_tokens)
+    report = train(run, model, encoder, console)
+    write_checkpoint(out, model, tokenizer_file, run.split, report)
+    (out / STATE_FILE).unlink()
+    return report
+
+
+def prepare_run(data: Path, out: Path, config: TrainingConfig, soft_files: Sequence[Path] = ()) -> Run:
+    """Read and split what a run learns from; nothing is written.
+
+    Raises:
+        FitError, RowError, SoftTargetError: see `fit`.
     """
     if (out / REPORT_FILE).exists():
         raise FitError(f"{out}: holds a finished checkpoint; give another --out or remove it")
+    soft = SoftTargets.mean([SoftTargets.read(path) for path in soft_files], soft_files) if soft_files else None
     split = split_rows(read_rows(data), config.validation_share)
-    fingerprint = hashlib.sha256(config.model_dump_json().encode() + data.read_bytes()).hexdigest()
+    if soft is None:
+        split = split.labelled()
+    elif soft.held_out != split.held_out():
+        raise FitError(
+            f"{soft_files[0]}: its teachers kept other rows aside than this run would validate on: train them on the "
+            "same --data with the same validation_share"
+        )
+    else:
+        split = _with_something_said(split, soft)
+    if not any(row.is_labelled for row in split.train):
+        raise FitError(f"{data}: no row to train on has a label")
+    content = hashlib.sha256(config.model_dump_json().encode())
+    for path in (data, *soft_files):
+        content.update(path.read_bytes())
+    return Run(out, config, split, soft, content.hexdigest())
+
+
+def train(run: Run, model: nn.Module, encoder: TextEncoder, console: Console) -> dict[str, Any]:
+    """Train a model to the end, from where an interrupted run stood; it holds the kept weights afterwards.
+
+    Returns:
+        The report, not yet written.
+
+    Raises:
+        FitError: the folder holds another unfinished run.
+    """
     torch.use_deterministic_algorithms(mode=True)
-    torch.manual_seed(config.seed)
-    model, tokenizer_file = _build_model(config)
-    encoder = TextEncoder(tokenizer_file, max_length_tokens=config.max_length_tokens)
-    out.mkdir(parents=True, exist_ok=True)
-    trainer = _Trainer(
-        config, split, model=model, encoder=encoder, state_file=out / _STATE_FILE, fingerprint=fingerprint
+    run.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(
+        run.config,
+        run.split,
+        model=model,
+        encoder=encoder,
+        soft=run.soft,
+        state_file=run.out / STATE_FILE,
+        fingerprint=run.fingerprint,
+        tracker=Tracker(run.out, run.config.model_dump(mode="json")),
     )
     trainer.run(console)
-    report = trainer.report()
-    _write_checkpoint(out, model, tokenizer_file, split, report)
-    (out / _STATE_FILE).unlink()
-    return report
+    return trainer.report() | {"tools": {name: version(name) for name in _TOOLS}}
+
+
+def write_checkpoint(
+    out: Path, model: DistilBertForFeedback, tokenizer_file: Path, split: Split, report: dict[str, Any]
+) -> None:
+    """Write a checkpoint folder that `transformers` and `model_export` load; the report comes last."""
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    save_tokenizer(tokenizer_file, out / TOKENIZER_FILE)
+    tokenizer = DistilBertTokenizerFast(
+        tokenizer_file=str(out / TOKENIZER_FILE), model_max_length=report["config"]["max_length_tokens"]
+    )
+    tokenizer.save_pretrained(out)
+    write_report(out, split, report)
+
+
+def write_report(out: Path, split: Split, report: dict[str, Any]) -> None:
+    """Write which rows were kept aside, and the report: its presence says that the folder is whole."""
+    keys = sorted({row.key for row in split.validation})
+    (out / VALIDATION_FILE).write_text("\n".join(keys) + "\n", encoding="ascii")
+    partial = out / f"{REPORT_FILE}.partial"
+    partial.write_text(json.dumps(report, indent=2) + os.linesep, encoding="utf-8")
+    partial.replace(out / REPORT_FILE)
 
 
 def _build_model(config: TrainingConfig) -> tuple[DistilBertForFeedback, Path]:
     encoder, tokenizer_file = load_base(config.base)
+    keep_layers(encoder, config.keep_layers)
     architecture = {key: value for key, value in encoder.config.to_dict().items() if key != "model_type"}
+    torch.manual_seed(config.seed if config.head_seed is None else config.head_seed)
     model = DistilBertForFeedback(
         FeedbackConfig(
             **architecture
             | {
                 "heads": {head: list(labels) for head, labels in HEADS.items()},
                 "max_length_tokens": config.max_length_tokens,
+                "pooling": config.pooling,
                 "architectures": [DistilBertForFeedback.__name__],
             }
         )
@@ -116,192 +174,10 @@ def _build_model(config: TrainingConfig) -> tuple[DistilBertForFeedback, Path]:
     return model, tokenizer_file
 
 
-class _Trainer:
-    def __init__(
-        self,
-        config: TrainingConfig,
-        split: Split,
-        *,
-        model: DistilBertForFeedback,
-        encoder: TextEncoder,
-        state_file: Path,
-        fingerprint: str,
-    ) -> None:
-        self._config = config
-        self._split = split
-        self._model = model
-        self._encoder = encoder
-        self._state_file = state_file
-        self._rows = EncodedRows.of(split.train, encoder)
-        self._epoch_batches = self._rows.batches_per_epoch(config.batch_records)
-        self._optimiser = AdamW(_parameter_groups(model, config), fused=True)
-        self._schedule = LambdaLR(self._optimiser, self._rate)
-        self._progress = self._resume(fingerprint)
-
-    def run(self, console: Console) -> None:
-        """Train to the last epoch, or until validation has not improved for `patience_epochs`."""
-        done = len(self._progress.history)
-        if done:
-            console.print(f"going on after epoch {done} of {self._config.epochs}")
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
-            task = bar.add_task("training", total=self._epoch_batches * self._config.epochs)
-            bar.advance(task, done * self._epoch_batches)
-            for epoch in range(done, self._config.epochs):
-                if len(self._progress.history) - self._progress.best_epoch >= self._config.patience_epochs:
-                    bar.console.print("no better epoch in sight: stopping early")
-                    break
-                started = time.monotonic()
-                loss = self._epoch(epoch, bar, task)
-                entry = self._validate(epoch, loss)
-                self._progress.seconds += time.monotonic() - started
-                self._record(entry)
-                bar.console.print("  ".join(f"{key} {value:.4g}" for key, value in entry.items()))
-        self._model.load_state_dict(self._progress.best_weights)
-
-    def report(self) -> dict[str, Any]:
-        """Everything that people ask of a run, figures on `dev` included."""
-        split = self._split
-        return {
-            "config": self._config.model_dump(),
-            "data": {
-                "train_rows": len(split.train),
-                "validation_rows": len(split.validation),
-                "dropped": split.dropped,
-                "sources": provenance(split.train + split.validation),
-            },
-            "history": self._progress.history,
-            "best_epoch": self._progress.best_epoch,
-            "training_s": round(self._progress.seconds, 1),
-            "threads": torch.get_num_threads(),
-            "precision": "bf16 products, fp32 weights" if _CPU_COMPUTES_BF16 else "fp32",
-            "validation": self._measure(split.validation),
-            "dev": self._measure(split.dev) if split.dev else None,
-            "tools": {name: version(name) for name in _TOOLS},
-        }
-
-    def _epoch(self, epoch: int, bar: Progress, task: TaskID) -> float:
-        # Seeded per epoch: a resumed run shuffles and drops out as the uninterrupted one.
-        torch.manual_seed(self._config.seed + epoch)
-        batches = self._rows.shuffled_batches(self._config.batch_records, random.Random(self._config.seed + epoch))
-        self._model.train()
-        total = 0.0
-        for batch in batches:
-            loss = self._loss(batch)
-            self._optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)
-            self._optimiser.step()
-            self._schedule.step()
-            total += loss.item()
-            bar.advance(task)
-        return total / self._epoch_batches
-
-    def _loss(self, batch: Batch) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=_CPU_COMPUTES_BF16):
-            outputs = self._model(batch.input_ids, batch.attention_mask)
-        losses = []
-        for head, head_weight in self._config.head_weights.items():
-            targets = batch.targets[head]
-            each = functional.cross_entropy(
-                outputs[head + OUTPUT_SUFFIX].float(),
-                targets,
-                ignore_index=UNLABELLED,
-                reduction="none",
-                label_smoothing=self._config.label_smoothing,
-            )
-            if head == "category":
-                # Low confidence says that two categories fit about equally; it says nothing of the other heads.
-                each = each * torch.where(batch.low_confidence, self._config.low_confidence_weight, 1.0)
-            losses.append(head_weight * each.sum() / (targets != UNLABELLED).sum().clamp(min=1))
-        return torch.stack(losses).sum()
-
-    def _validate(self, epoch: int, loss: float) -> dict[str, Any]:
-        figures = self._evaluate(self._split.validation)
-        weights = self._config.head_weights
-        score = sum(weights[head] * figures[head]["accuracy"] for head in weights) / sum(weights.values())
-        return {
-            "epoch": epoch + 1,
-            "loss": loss,
-            **{head: figures[head]["accuracy"] for head in weights},
-            "score": score,
-        }
-
-    def _evaluate(self, rows: list[Row]) -> dict[str, Any]:
-        return evaluate_rows(self._predict(rows), rows)
-
-    def _measure(self, rows: list[Row]) -> dict[str, Any]:
-        probabilities = self._predict(rows)
-        return {head: measure_head(probabilities[head], rows, head) for head in HEADS}
-
-    def _predict(self, rows: list[Row]) -> Probabilities:
-        logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
-        return {head: softmax(values) for head, values in logits.items()}
-
-    def _rate(self, step: int) -> float:
-        steps = self._epoch_batches * self._config.epochs
-        warmup = max(1, math.ceil(steps * self._config.warmup_share))
-        return min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
-
-    def _record(self, entry: dict[str, Any]) -> None:
-        self._progress.history.append(entry)
-        if self._progress.best_epoch == len(self._progress.history):
-            self._progress.best_weights = {name: value.clone() for name, value in self._model.state_dict().items()}
-        partial = self._state_file.with_suffix(".partial")
-        torch.save(
-            {
-                "progress": vars(self._progress),
-                "model": self._model.state_dict(),
-                "optimiser": self._optimiser.state_dict(),
-                "schedule": self._schedule.state_dict(),
-            },
-            partial,
-        )
-        partial.replace(self._state_file)
-
-    def _resume(self, fingerprint: str) -> _Progress:
-        if not self._state_file.exists():
-            return _Progress(fingerprint)
-        state = torch.load(self._state_file, weights_only=True)
-        progress = _Progress(**state["progress"])
-        if progress.fingerprint != fingerprint:
-            raise FitError(
-                f"{self._state_file}: an unfinished run with another configuration or other data; "
-                "remove the folder or give another --out"
-            )
-        self._model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._schedule.load_state_dict(state["schedule"])
-        return progress
-
-
-def _parameter_groups(model: DistilBertForFeedback, config: TrainingConfig) -> list[dict[str, Any]]:
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        groups.setdefault((name.startswith("classifiers."), parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": config.head_learning_rate if in_head else config.learning_rate,
-            # Biases and layer norms are not decayed.
-            "weight_decay": config.weight_decay if is_matrix else 0.0,
-        }
-        for (in_head, is_matrix), parameters in groups.items()
-    ]
-
-
-def _write_checkpoint(
-    out: Path, model: DistilBertForFeedback, tokenizer_file: Path, split: Split, report: dict[str, Any]
-) -> None:
-    model.save_pretrained(out)
-    save_tokenizer(tokenizer_file, out / TOKENIZER_FILE)
-    tokenizer = DistilBertTokenizerFast(
-        tokenizer_file=str(out / TOKENIZER_FILE), model_max_length=report["config"]["max_length_tokens"]
-    )
-    tokenizer.save_pretrained(out)
-    keys = sorted({row.key for row in split.validation})
-    (out / VALIDATION_FILE).write_text("\n".join(keys) + "\n", encoding="ascii")
-    # Last, because its presence says that the checkpoint is whole.
-    partial = out / f"{REPORT_FILE}.partial"
-    partial.write_text(json.dumps(report, indent=2) + os.linesep, encoding="utf-8")
-    partial.replace(out / REPORT_FILE)
+def _with_something_said(split: Split, soft: SoftTargets) -> Split:
+    """Leave out the texts that neither a person nor a teacher said anything of."""
+    _, known = soft.of([row.key for row in split.train])
+    train = [row for row, is_known in zip(split.train, known, strict=True) if is_known or row.is_labelled]
+    dropped = len(split.train) - len(train)
+    counted = split.dropped | ({"neither label nor teacher": dropped} if dropped else {})
+    return Split(train, split.validation, split.dev, counted)

@@ -1,19 +1,19 @@
 """Figures of one head with their uncertainty: intervals, calibration, coverage, confusion, and each source's share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_export.metrics import head_metrics
+from consumer.inference.manifest import HeadSpec
+from model_export.metrics import debiased_calibration_error, head_metrics
 from model_export.rows import UNLABELLED, Row, label_columns
 from schemas.labels import HEADS, Head
 
 _RESAMPLES: Final = 2_000
 _SEED: Final = 0
 _TAIL: Final = 0.025
-_BINS: Final = 10
 _COVERAGES: Final = tuple(round(0.05 * step, 2) for step in range(1, 21))
 
 
@@ -54,21 +54,43 @@ def measure_head(probabilities: NDArray[np.float64], rows: list[Row], head: Head
     return figures
 
 
-def debiased_calibration_error(probabilities: NDArray[np.float64], columns: NDArray[np.int64]) -> float:
-    """Root mean squared gap between top score and accuracy over ten bins of equal mass, less what chance adds.
+def measure_review(
+    probabilities: Mapping[str, NDArray[np.float64]], rows: list[Row], heads: Mapping[str, HeadSpec]
+) -> dict[str, Any]:
+    """What the review thresholds of a bundle leave to the model alone, and how often that is right.
 
-    The plain estimate grows as bins get small even for a perfect model; the correction is Kumar, Liang & Ma (2019),
-    "Verified Uncertainty Calibration", equation 5.
+    Args:
+        probabilities: per head [rows, labels], as the bundle gives them.
+        rows: what was judged.
+        heads: of the bundle's manifest.
+
+    Returns:
+        `decided_by`: the heads that decide; `coverage`: the share of rows that goes without review; per deciding head
+        `accuracy` on those of them that it has a label for; each with its 95 % bootstrap interval.
     """
-    top = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == columns
-    squared = 0.0
-    for chosen in np.array_split(np.argsort(top, kind="stable"), _BINS):
-        if len(chosen) > 1:
-            accuracy = float(right[chosen].mean())
-            noise = accuracy * (1 - accuracy) / (len(chosen) - 1)
-            squared += len(chosen) / len(columns) * ((float(top[chosen].mean()) - accuracy) ** 2 - noise)
-    return float(np.sqrt(max(0.0, squared)))
+    deciding = [head for head, spec in heads.items() if spec.decides_review]
+    alone = np.ones(len(rows), dtype=np.bool_)
+    for head in deciding:
+        alone &= probabilities[head].max(axis=1) >= heads[head].review_threshold
+    draws = np.random.default_rng(_SEED).integers(0, len(rows), (_RESAMPLES, len(rows)))
+    figures: dict[str, Any] = {
+        "decided_by": {head: heads[head].review_threshold for head in deciding},
+        "rows": len(rows),
+        "coverage": round(float(alone.mean()), 4),
+        "coverage_interval": _interval(alone[draws].mean(axis=1)),
+        "accuracy": {},
+    }
+    for head in deciding:
+        columns = label_columns(rows, head)
+        counted = alone & (columns != UNLABELLED)
+        right = counted & (probabilities[head].argmax(axis=1) == columns)
+        shares = right[draws].sum(axis=1) / np.maximum(counted[draws].sum(axis=1), 1)
+        figures["accuracy"][head] = {
+            "rows": int(counted.sum()),
+            "accuracy": round(float(right.sum() / max(counted.sum(), 1)), 4),
+            "accuracy_interval": _interval(shares),
+        }
+    return figures
 
 
 def _interval(values: NDArray[np.float64]) -> list[float]:

@@ -10,8 +10,8 @@ _SHINGLE_CHARS: Final = 5
 _PERMUTATIONS: Final = 128
 
 
-def group_near_duplicates(texts: Sequence[str]) -> list[int]:
-    """Group texts whose sets of 5-character shingles have a Jaccard similarity of at least 0.8, chains included.
+def group_near_duplicates(texts: Sequence[str], similarity: float = SIMILARITY) -> list[int]:
+    """Group texts whose sets of 5-character shingles have at least a Jaccard similarity, chains included.
 
     Candidates come from MinHash with locality-sensitive hashing (Broder 1997), and are then compared exactly: nothing
     is grouped that is not similar; a pair at the very threshold may be missed.
@@ -28,10 +28,10 @@ def group_near_duplicates(texts: Sequence[str]) -> list[int]:
             index = first[index]
         return index
 
-    index_of_similar = MinHashLSH(threshold=SIMILARITY, num_perm=_PERMUTATIONS)
+    index_of_similar = MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS)
     for index, signature in enumerate(MinHash.generator([list(each) for each in shingles], num_perm=_PERMUTATIONS)):
         for candidate in index_of_similar.query(signature):
-            if _jaccard(shingles[index], shingles[candidate]) >= SIMILARITY:
+            if _jaccard(shingles[index], shingles[candidate]) >= similarity:
                 older, newer = sorted((root(candidate), root(index)))
                 first[newer] = older
         index_of_similar.insert(index, signature)

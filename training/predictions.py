@@ -2,16 +2,10 @@
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from consumer.inference.bundle import load_bundle, require_feedback_heads
-from consumer.inference.classifier import Classifier
+from consumer.inference.bundle import load_bundle
 from consumer.inference.manifest import MANIFEST_FILE
 from model_export.metrics import softmax
-
-Probabilities = dict[str, NDArray[np.float64]]
-"""Per head [texts, labels]."""
+from model_export.predictions import Probabilities, predict_texts
 
 
 def predict(model: Path, texts: list[str]) -> Probabilities:
@@ -21,7 +15,7 @@ def predict(model: Path, texts: list[str]) -> Probabilities:
         CheckpointError, BundleError: the model cannot be loaded.
     """
     if (model / MANIFEST_FILE).exists():
-        return _from_bundle(model, texts)
+        return predict_texts(load_bundle(model), texts)
     # A bundle is measured where there is no torch.
     from model_export.checkpoint import load_checkpoint  # noqa: PLC0415
     from model_export.scoring import score_texts, torch_forward  # noqa: PLC0415
@@ -29,17 +23,3 @@ def predict(model: Path, texts: list[str]) -> Probabilities:
     checkpoint = load_checkpoint(model)
     logits = score_texts(torch_forward(checkpoint.model), checkpoint.encoder, texts)
     return {head: softmax(values) for head, values in logits.items()}
-
-
-def _from_bundle(bundle: Path, texts: list[str]) -> Probabilities:
-    loaded = load_bundle(bundle)
-    require_feedback_heads(loaded)
-    classifier = Classifier(loaded)
-    try:
-        verdicts = classifier.classify(texts)
-    finally:
-        classifier.close()
-    return {
-        head: np.array([list(verdict.heads[head].scores.values()) for verdict in verdicts])
-        for head in loaded.labels.heads
-    }

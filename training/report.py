@@ -9,6 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from schemas.labels import HEADS
+from training.display import review_sentence
+
 _PICTURES: Final = {
     "confusion.png": "Right label (rows) against the model's (columns)",
     "coverage.png": "Accuracy of the surest share",
@@ -21,19 +24,20 @@ def write_report(figures: dict[str, Any], title: str, folder: Path) -> None:
     """Write `report.md`, `report.json`, `confusion.png` and `coverage.png` into a folder, which is made if absent.
 
     Args:
-        figures: per head the figures of `training.measures.measure_head`.
+        figures: as `training.evaluate.evaluate_model` gives them.
         title: what was measured on what.
         folder: where to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    (folder / "report.md").write_text(_markdown(figures, title), "utf-8")
+    by_head: dict[str, Any] = {head: figures[head] for head in HEADS}
+    (folder / "report.md").write_text(_markdown(by_head, title, figures.get("review")), "utf-8")
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        _draw(figures, folder / "confusion.png", _draw_confusion)
-        _draw(figures, folder / "coverage.png", _draw_coverage)
+        _draw(by_head, folder / "confusion.png", _draw_confusion)
+        _draw(by_head, folder / "coverage.png", _draw_coverage)
 
 
-def _markdown(figures: dict[str, Any], title: str) -> str:
+def _markdown(figures: dict[str, Any], title: str, review: dict[str, Any] | None) -> str:
     lines = [
         f"# {title}",
         "",
@@ -47,6 +51,8 @@ def _markdown(figures: dict[str, Any], title: str) -> str:
         sure = f"{values['confident_accuracy']:.3f} ({values['confident_rows']} rows)"
         accuracy, macro_f1, ece = (_with_span(values, name) for name in ("accuracy", "macro_f1", "debiased_ece"))
         lines.append(f"| {head} | {values['rows']} | {accuracy} | {sure} | {macro_f1} | {ece} |")
+    if review is not None:
+        lines += ["", f"By the bundle's thresholds, {review_sentence(review)}."]
     lines += ["", "| head | label | rows | precision | recall | F1 |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {head} | {label} | {each['rows']} | {each['precision']:.3f} | {each['recall']:.3f} | {each['f1']:.3f} |"
