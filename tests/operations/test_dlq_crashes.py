@@ -117,8 +117,8 @@ def test_a_second_replay_is_refused_while_one_runs_and_takes_over_from_one_that_
     with bench.engine.connect() as connection:
         # A network that drops idle connections takes the lock away; the frozen process knows nothing of it.
         ended = text(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock%' AND pid != pg_backend_pid()"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE datname = current_database() AND locktype = 'advisory' AND granted"
         )
         assert connection.scalar(ended) == 1
     assert dlq(*REPLAY)[0] == 0
