@@ -64,7 +64,7 @@ def test_a_recipe_with_a_mistake_makes_nothing(tmp_path: Path) -> None:
         assert not (out / "rows.jsonl").exists()
 
     refused(text.replace("rows.jsonl", "absent.jsonl"), "absent.jsonl: there is no such file")
-    refused(text.replace("epochs = 5", "epoch = 5"), "epoch: Extra inputs")
+    refused(text.replace("epochs = ", "epoch = "), "epoch: Extra inputs")
     refused(text.replace("[bundle]", "[bundles]"), "bundle")
     recipe.write_text(text)
     with pytest.raises(ConfigError, match="give --data"):
