@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 PAGE_FILE: Final = "inspection.md"
 _SPEED_PICTURE: Final = "speed.png"
@@ -111,6 +112,9 @@ def _draw_speed(speed: list[dict[str, float]], path: Path) -> None:
         axes.plot(lengths, [each[figure] for each in speed], marker="o")
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
+        # People read 300, not 3 x 10^2.
+        axes.yaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         axes.set_xticks(lengths, [str(length) for length in lengths])
         axes.set_xlabel("tokens")
         axes.set_title(title)
