@@ -144,7 +144,7 @@ def database(servers: Servers, template_database: str) -> Iterator[DatabaseConne
     name = f"test_{uuid.uuid4().hex[:8]}"
     _execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield DatabaseConnection(database_url=_url_of(servers, name))
-    _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    _drop(servers, name)
 
 
 @pytest.fixture
@@ -153,12 +153,23 @@ def empty_database(servers: Servers) -> Iterator[DatabaseConnection]:
     name = f"empty_{uuid.uuid4().hex[:8]}"
     _execute(servers.database_url, f"CREATE DATABASE {name}")
     yield DatabaseConnection(database_url=_url_of(servers, name))
-    _execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    _drop(servers, name)
 
 
 def _url_of(servers: Servers, database: str) -> SecretStr:
     url = make_url(servers.database_url).set(database=database)
     return SecretStr(url.render_as_string(hide_password=False))
+
+
+def _drop(servers: Servers, database: str) -> None:
+    # FORCE is refused while an autovacuum worker, which is the server's own, looks at the database: without it, DROP
+    # sends that away by itself.
+    _execute(
+        servers.database_url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "  # noqa: S608 (the name is made here)
+        f"WHERE datname = '{database}' AND usename = current_user",
+    )
+    _execute(servers.database_url, f"DROP DATABASE {database}")
 
 
 def _execute(database_url: str, statement: str) -> None:

@@ -42,10 +42,14 @@ def summarise(reports: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(reports: Annotated[list[Path], typer.Argument(help="What `--json` wrote, one file a seed.")]) -> None:
     """Print the runs of one profile as one table."""
     typer.echo(summarise([json.loads(path.read_text("utf-8")) for path in reports]))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
