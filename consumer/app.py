@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import KafkaException
+from sqlalchemy import Engine as DatabaseEngine
 from stamina import RetryingCaller
 
 from consumer.checkpoint import Checkpoint, Topics, VerdictLedger
@@ -42,6 +43,7 @@ from consumer.tracing.base import NO_TRACING, Tracing
 from consumer.transport.base import Transport
 from consumer.transport.kafka import KafkaTransport
 from consumer.transport.kafka_config import KafkaOptions
+from consumer.transport.kafka_errors import refused_settings
 from consumer.transport.topic_check import TopicFacts, check_topics
 from consumer.window import WindowBuffer
 from schemas.announcement import LIVE, SHADOW, Role
@@ -132,9 +134,7 @@ def build(
         ),
         settings.outage_budget_s,
     )
-    database = create_database(
-        settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
-    )
+    database = _open_database(settings)
     _patiently(partial(check_revision, database), settings.outage_budget_s)
     _patiently(partial(models.open, _READ_TO_END_S), settings.outage_budget_s)
     transport = around_transport(KafkaTransport(_kafka_options(settings, facts), health.is_waiting))
@@ -181,12 +181,16 @@ def build(
     return Consumer(engine, http, health, models, tracing)
 
 
+def _open_database(settings: ConsumerSettings) -> DatabaseEngine:
+    return create_database(
+        settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
+    )
+
+
 def _follower(settings: ConsumerSettings, metrics: Metrics) -> ModelFollower:
     # Connections of its own: its work is never in the engine's way.
     connection: LibrdkafkaConfig = {**settings.as_librdkafka(), **settings.librdkafka}
-    database = create_database(
-        settings, statement_timeout_ms=settings.statement_timeout_ms, lock_timeout_ms=settings.lock_timeout_ms
-    )
+    database = _open_database(settings)
 
     def open_classifier(bundle: Bundle, role: Role, threads: int | None) -> Classifier:
         return Classifier(
@@ -206,9 +210,7 @@ def _follower(settings: ConsumerSettings, metrics: Metrics) -> ModelFollower:
             app_version=APP_VERSION,
         )
     except KafkaException as failure:
-        raise FatalError(
-            f"librdkafka refuses the settings: {failure.args[0].str()}: correct KAFKA_* or CONSUMER_LIBRDKAFKA"
-        ) from None
+        raise refused_settings(failure) from None
     return ModelFollower(
         reader=reader,
         loader=BundleLoader(settings.bundle_url, settings.bundle_allowed_prefixes, open_classifier),

@@ -50,12 +50,10 @@ def _use(bundle: Path) -> dict[str, float]:
         sys.modules[name] = None  # type: ignore[assignment] # this is how an import is made to fail
     from consumer.inference.bundle import load_bundle  # noqa: PLC0415 - after the ban
     from consumer.inference.classifier import Classifier  # noqa: PLC0415
-    from model_export.probing import probe_deviation  # noqa: PLC0415
 
     loaded = load_bundle(bundle)
     classifier = Classifier(loaded)
-    classifier.warm_up()
-    deviation = probe_deviation(classifier)
+    deviation = classifier.warm_up()
     classifier.classify(HOSTILE)
     classifier.close()
     return {"probe_deviation": deviation, "peak_rss_bytes": _peak_rss_bytes()}

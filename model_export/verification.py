@@ -7,7 +7,6 @@ from typing import Any
 from consumer.inference.bundle import Bundle, load_bundle, require_feedback_heads
 from consumer.inference.classifier import Classifier
 from consumer.inference.manifest import MANIFEST_FILE, BundleError
-from model_export.probing import probe_deviation
 
 
 def verify_bundle(url: str) -> dict[str, Any]:
@@ -29,8 +28,7 @@ def verify_bundle(url: str) -> dict[str, Any]:
         manifest = bundle.manifest
         classifier = Classifier(bundle)
         try:
-            classifier.warm_up()
-            deviation = probe_deviation(classifier)
+            deviation = classifier.warm_up()
         finally:
             classifier.close()
         return {

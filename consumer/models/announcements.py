@@ -2,21 +2,19 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
-from pydantic import ValidationError
 
 from consumer.errors import TransientError
 from consumer.metrics import Metrics
 from consumer.transport.kafka_logs import client_logger
-from schemas.announcement import Announcement, Role
+from schemas.announcement import Announcement, NoAnnouncementError, Role, read_announcement
 from schemas.connection import LibrdkafkaConfig
 
 log = structlog.get_logger(__name__)
 
-_ROLES: Final[tuple[Role, ...]] = get_args(Role)
 _REQUEST_TIMEOUT_S: Final = 3.0
 # A topic may be made, or disappear, while the consumer runs.
 _LOOK_INTERVAL_S: Final = 10.0
@@ -133,12 +131,13 @@ class AnnouncementReader:
             self._tell(None if error.code() == _PARTITION_EOF else error.name())
             return []
         self._tell(None)
-        announced = _parse(message)
-        if isinstance(announced, Announced):
-            return [announced]
-        self._metrics.announcements_ignored.labels(announced).inc()
-        log.warning("announcement_ignored", topic=self._topic, offset=message.offset(), reason=announced)
-        return []
+        try:
+            role, announcement = read_announcement(message.key(), message.value())
+        except NoAnnouncementError as nothing:
+            self._metrics.announcements_ignored.labels(nothing.reason).inc()
+            log.warning("announcement_ignored", topic=self._topic, offset=message.offset(), reason=nothing.reason)
+            return []
+        return [Announced(role, message.offset() or 0, announcement)]
 
     def _tell(self, trouble: str | None) -> None:
         self._metrics.models_topic_readable.set(trouble is None)
@@ -150,20 +149,3 @@ class AnnouncementReader:
                 advice="what serves goes on; if the topic is missing run `python -m schemas topics apply`",
             )
         self._trouble = trouble
-
-
-def _parse(message: Message) -> Announced | str:
-    """What a record announces, or why it announces nothing."""
-    key, value, offset = message.key(), message.value(), message.offset()
-    role = next((role for role in _ROLES if key == role.encode()), None)
-    if role is None or offset is None:
-        return "unknown_role"
-    if value is None:
-        return Announced(role, offset, None)
-    try:
-        announcement = Announcement.model_validate_json(value)
-    except ValidationError:
-        return "not_an_announcement"
-    if announcement.role != role:
-        return "key_is_another_role"
-    return Announced(role, offset, announcement)

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import structlog
 
+from consumer.background import in_background
 from consumer.errors import FatalError
 from consumer.inference.classifier import Classifier
 from consumer.inference.fetch import BundleUnavailableError
 from consumer.inference.manifest import BundleError
 from consumer.models.announcements import Announced, AnnouncementReader
-from consumer.models.background import in_background
 from consumer.models.lineup import ClassifyTexts, Lineup, Part, Serving
 from consumer.models.loading import BundleLoader, give_memory_back
 from consumer.models.shadow import Shadow

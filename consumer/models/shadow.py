@@ -9,12 +9,12 @@ from typing import Final
 
 import structlog
 
+from consumer.background import lower_priority
 from consumer.decode import DecodedEvent
 from consumer.errors import ConsumerError, PoisonEvent
 from consumer.inference.classifier import Classifier, Verdict
 from consumer.inference.isolation import classify_isolating
 from consumer.metrics import Metrics
-from consumer.models.background import lower_priority
 from consumer.models.comparisons import ComparisonSums, score_difference
 from consumer.models.shares import is_in_share
 from consumer.sinks.shadow_comparisons import ShadowComparisons

@@ -6,11 +6,10 @@ from typing import Final, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
-from consumer.errors import FatalError
 from consumer.records import Headers, OutboundRecord, SourceRecord
 from consumer.transport.base import AssignmentListener, TransactionAbortedError
 from consumer.transport.kafka_config import KafkaOptions
-from consumer.transport.kafka_errors import Availability
+from consumer.transport.kafka_errors import Availability, refused_settings
 from consumer.transport.kafka_logs import client_logger
 from consumer.transport.kafka_transactions import TransactionalProducer
 from consumer.transport.membership import STATISTICS_INTERVAL_MS, GroupMembership
@@ -40,9 +39,7 @@ class KafkaTransport:
                 {**options.producer(), **callbacks}, self._availability, options.transaction_timeout_ms
             )
         except KafkaException as failure:
-            raise FatalError(
-                f"librdkafka refuses the settings: {failure.args[0].str()}: correct KAFKA_* or CONSUMER_LIBRDKAFKA"
-            ) from None
+            raise refused_settings(failure) from None
         self._listener: AssignmentListener | None = None
         self._assignment: dict[int, int] = {}
         self._expected: dict[int, int] = {}

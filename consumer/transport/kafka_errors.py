@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import FatalError, TransientError
 from consumer.transport.outage import OutageBudget
@@ -29,6 +29,13 @@ _FENCED: Final = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
 )
 _OUT_OF_RANGE: Final = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})  # noqa: SLF001
+
+
+def refused_settings(failure: KafkaException) -> FatalError:
+    """What to raise where librdkafka makes no client of the settings."""
+    return FatalError(
+        f"librdkafka refuses the settings: {failure.args[0].str()}: correct KAFKA_* or CONSUMER_LIBRDKAFKA"
+    )
 
 
 def is_fenced(error: KafkaError) -> bool:

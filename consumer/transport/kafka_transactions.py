@@ -1,15 +1,15 @@
 """The transactional producer: one transaction at a time, under a deadline, with every failure told apart."""
 
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from consumer.background import in_background
 from consumer.errors import FatalError
 from consumer.records import OutboundRecord
 from consumer.transport.base import TransactionAbortedError
@@ -100,7 +100,8 @@ class TransactionalProducer:
 
         def send(remaining_s: float) -> None:
             # librdkafka looks at no clock while it waits for the group's coordinator (confluentinc/librdkafka#5456).
-            _bounded(lambda: producer.send_offsets_to_transaction(positions, group_metadata, remaining_s), remaining_s)
+            call = partial(producer.send_offsets_to_transaction, positions, group_metadata, remaining_s)
+            in_background(call, "kafka-call").result(remaining_s + _OVERDUE_S)
 
         try:
             self._repeat(send)
@@ -164,23 +165,3 @@ class TransactionalProducer:
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None and error.code() in _UNDELIVERABLE:
             self._undeliverable = error.name()
-
-
-def _bounded(call: Callable[[], object], timeout_s: float) -> None:
-    """Make a call that should return within a time-out, in a thread that is left behind if it does not.
-
-    Raises:
-        FutureTimeoutError: it did not return.
-        Exception: what the call raised.
-    """
-    outcome: Future[object] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # noqa: BLE001 (handed to the caller)
-            outcome.set_exception(error)
-
-    # A daemon: it must not keep a process from ending.
-    threading.Thread(target=run, name="kafka-call", daemon=True).start()
-    outcome.result(timeout_s + _OVERDUE_S)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from consumer.inference.bundle import Bundle
 from consumer.inference.fetch import local_path, shown
-from consumer.inference.manifest import MANIFEST_FILE, MODEL_CARD_FILE, Manifest
+from consumer.inference.manifest import MANIFEST_FILE, MODEL_CARD_FILE, Manifest, file_sha256
 from model_export.publishing.errors import BadRequestError, PublishingError
 from model_export.publishing.progress import Progress
 from model_export.publishing.storage_errors import explain, is_bucket_missing
@@ -79,7 +79,7 @@ def upload(bundle: Bundle, url: str, progress: Progress) -> int:
     finished = folder.sha256(MANIFEST_FILE)
     if finished is None and (bundle.folder / MODEL_CARD_FILE).is_file():
         # Its words may be mended later: only consumers' files are pinned by the manifest.
-        wanted.setdefault(MODEL_CARD_FILE, _sha256_of(bundle.folder / MODEL_CARD_FILE))
+        wanted.setdefault(MODEL_CARD_FILE, file_sha256(bundle.folder / MODEL_CARD_FILE))
     if finished not in {None, bundle.manifest_sha256}:
         raise PublishingError(f"{folder.shown}/{MANIFEST_FILE}: another manifest stands there; {_MEND}")
     wanted[MANIFEST_FILE] = bundle.manifest_sha256
@@ -178,8 +178,3 @@ class _Folder:
         except Exception as error:  # noqa: BLE001 - storage libraries raise errors of their own
             # Their words may hold signed URLs, and so may those of the errors behind them.
             raise PublishingError(explain(error, f"{self.shown}/{name}")) from None
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

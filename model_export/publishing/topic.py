@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from confluent_kafka import (
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from consumer.inference.fetch import shown
 from model_export.publishing.errors import PublishingError
 from schemas import headers
-from schemas.announcement import Announcement, ModelReport, Role
+from schemas.announcement import Announcement, ModelReport, NoAnnouncementError, Role, read_announcement
 from schemas.cluster import Cluster, ClusterUnreachableError, LoginRefusedError
 from schemas.connection import KafkaConnection
 
@@ -33,7 +33,6 @@ _READ_TIMEOUT_S: Final = 30.0
 _DELIVERY_TIMEOUT_S: Final = 30.0
 # Names records that another program announced without an id.
 _NAMESPACE: Final = UUID("6b1f9a52-20a5-4a53-9d3a-0f5c3b6f3a0e")
-_ROLES: Final = frozenset(get_args(Role))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +198,11 @@ def _until_end(consumer: Consumer, topic: str, deadline_s: float) -> Iterator[Me
 
 
 def _announced(message: Message) -> Announced | None:
-    key, value = message.key(), message.value()
-    role: Any = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
-    if role not in _ROLES:
+    try:
+        role, announcement = read_announcement(message.key(), message.value())
+    except NoAnnouncementError:
         return None
-    announcement = None
-    if value is not None:
-        try:
-            announcement = Announcement.model_validate_json(value)
-        except ValidationError:
-            return None
-        if announcement.role != role:
-            return None
+    if announcement is not None:
         # Another program may have announced a URL with a password in it: it goes no further.
         announcement = announcement.model_copy(update={"url": shown(announcement.url)})
     offset = message.offset() or 0

@@ -13,6 +13,7 @@ from consumer.transport import kafka_transactions
 from consumer.transport.base import TransactionAbortedError
 from consumer.transport.kafka_errors import Availability
 from consumer.transport.kafka_transactions import TransactionalProducer
+from demo.observe import read_to_end
 from schemas.connection import KafkaConnection
 
 TRANSACTION_TIMEOUT_MS = 5_000
@@ -49,7 +50,7 @@ def test_a_send_offsets_that_never_returns_costs_one_transaction(
 
         # What the first call does once it returns must not reach the group, and nothing of its transaction is visible.
         released.set()
-        assert _visible(kafka, topic) == [b"kept"]
+        assert [record.value for record in read_to_end(kafka.as_librdkafka(), topic)] == [b"kept"]
         assert group.committed([TopicPartition(topic, 0)], 10)[0].offset == 1
     finally:
         released.set()
@@ -62,21 +63,3 @@ def _transact(producer: TransactionalProducer, topic: str, value: bytes, next_of
     producer.produce(OutboundRecord(topic=topic, key=None, value=value, headers=()))
     producer.send_offsets(topic, {0: next_offset}, group.consumer_group_metadata())
     producer.commit()
-
-
-def _visible(kafka: KafkaConnection, topic: str) -> list[bytes | None]:
-    reader = Consumer(
-        {
-            **kafka.as_librdkafka(),
-            "group.id": f"reader-{topic}",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
-    values = []
-    with reader:
-        reader.assign([TopicPartition(topic, 0, 0)])
-        while (message := reader.poll(20)) is not None and message.error() is None:
-            values.append(message.value())
-    return values
