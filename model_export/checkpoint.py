@@ -60,6 +60,21 @@ class FeedbackConfig(DistilBertConfig):  # type: ignore[misc]
         self.pooling = pooling
 
 
+def mean_pooled(hidden: Tensor, attention_mask: Tensor) -> Tensor:
+    """The mean of the hidden states that are no padding.
+
+    Args:
+        hidden: float32 [batch, length, width].
+        attention_mask: int64 [batch, length], 0 where padded.
+
+    Returns:
+        float32 [batch, width].
+    """
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    # Every text holds at least the two special tokens, so the sum is never zero.
+    return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
 class DistilBertForFeedback(DistilBertPreTrainedModel):  # type: ignore[misc]
     """DistilBERT, `config.pooling` of its last hidden states, and one linear layer per head of `config.heads`."""
 
@@ -83,12 +98,7 @@ class DistilBertForFeedback(DistilBertPreTrainedModel):  # type: ignore[misc]
             For each head `<head>_logits`: float32 [batch, labels].
         """
         hidden = self.distilbert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.config.pooling == "first":
-            pooled = hidden[:, 0]
-        else:
-            mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            # Every text holds at least the two special tokens, so the sum is never zero.
-            pooled = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        pooled = hidden[:, 0] if self.config.pooling == "first" else mean_pooled(hidden, attention_mask)
         pooled = self.dropout(pooled)
         return {name + OUTPUT_SUFFIX: head(pooled) for name, head in self.classifiers.items()}
 

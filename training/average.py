@@ -9,15 +9,13 @@ from rich.console import Console
 
 from consumer.inference.manifest import TOKENIZER_FILE
 from model_export.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from model_export.metrics import evaluate_rows, softmax
-from model_export.rows import Row, read_rows
-from model_export.scoring import score_texts, torch_forward
-from schemas.labels import HEADS
+from model_export.checkpoint_source import REPORT_FILE
+from model_export.rows import read_rows
 from training.config import TrainingConfig
-from training.data import split_rows
-from training.fit import REPORT_FILE, write_checkpoint
-from training.measures import measure_head
+from training.data import Split, split_rows
+from training.fit import write_checkpoint
 from training.run_state import FitError, mean_weights
+from training.validation import measure_rows, score_rows
 
 _MUST_AGREE = ("base", "head_seed", "keep_layers", "pooling", "max_length_tokens", "validation_share", "head_weights")
 
@@ -56,14 +54,14 @@ def average_checkpoints(folders: Sequence[Path], data: Path, out: Path, console:
             raise FitError(f"{data}: is not what {folder} was trained on; its validation rows were others")
     scores = {}
     for folder, checkpoint in zip(folders, checkpoints, strict=True):
-        scores[folder] = _score(checkpoint, split.validation, config)
+        scores[folder] = _score(checkpoint, split, config)
         console.print(f"{folder.name}: validation score {scores[folder]:.4f}", markup=False, highlight=False)
     best = max(folders, key=lambda folder: scores[folder])
     weights = [checkpoint.model.state_dict() for checkpoint in checkpoints]
     own = {name: value.clone() for name, value in weights[folders.index(best)].items()}
     chosen = checkpoints[0]
     chosen.model.load_state_dict(mean_weights(weights))
-    averaged = _score(chosen, split.validation, config)
+    averaged = _score(chosen, split, config)
     console.print(f"average of {len(folders)}: validation score {averaged:.4f}", highlight=False)
     is_better = averaged > scores[best]
     if not is_better:
@@ -75,7 +73,8 @@ def average_checkpoints(folders: Sequence[Path], data: Path, out: Path, console:
             "average_score": round(averaged, 4),
         },
         "training_s": round(sum(each["training_s"] for each in reports), 1),
-        **{name: _measure(chosen, rows) for name, rows in (("validation", split.validation), ("dev", split.dev))},
+        "validation": measure_rows(chosen.model, chosen.encoder, split.validation),
+        "dev": measure_rows(chosen.model, chosen.encoder, split.dev),
     }
     write_checkpoint(out, chosen.model, chosen.path / TOKENIZER_FILE, split, report)
     return report
@@ -109,19 +108,5 @@ def _require_alike(folders: Sequence[Path], reports: list[dict[str, Any]], check
             raise CheckpointError(f"{folder / TOKENIZER_FILE}: is another tokenizer than that of {folders[0]}")
 
 
-def _probabilities(checkpoint: Checkpoint, rows: list[Row]) -> dict[str, Any]:
-    logits = score_texts(torch_forward(checkpoint.model), checkpoint.encoder, [row.text for row in rows])
-    return {head: softmax(values) for head, values in logits.items()}
-
-
-def _measure(checkpoint: Checkpoint, rows: list[Row]) -> dict[str, Any] | None:
-    if not rows:
-        return None
-    probabilities = _probabilities(checkpoint, rows)
-    return {head: measure_head(probabilities[head], rows, head) for head in HEADS}
-
-
-def _score(checkpoint: Checkpoint, rows: list[Row], config: TrainingConfig) -> float:
-    figures = evaluate_rows(_probabilities(checkpoint, rows), rows)
-    weights = config.head_weights
-    return float(sum(weights[head] * figures[head]["accuracy"] for head in weights) / sum(weights.values()))
+def _score(checkpoint: Checkpoint, split: Split, config: TrainingConfig) -> float:
+    return score_rows(checkpoint.model, checkpoint.encoder, split.validation, config.head_weights)[1]

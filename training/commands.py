@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from model_export.comparison_table import print_comparison
+from model_export.terminal import JsonOption, console, fail
 from schemas.connection import DatabaseConnection
 from training import run_commands, study_commands
 from training.compare import compare_models
@@ -17,16 +18,7 @@ from training.config import DEFAULT_CONFIG, read_config
 from training.display import print_baselines, print_dataset, print_report
 from training.evaluate import evaluate_model
 from training.inputs import TrainingInputs, make_dataset
-from training.terminal import (
-    REFUSED_EXIT_CODE,
-    ConfigOption,
-    DataOption,
-    JsonOption,
-    SplitOption,
-    console,
-    expected_errors,
-    fail,
-)
+from training.terminal import REFUSED_EXIT_CODE, ConfigOption, DataOption, SplitOption, expected_errors
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_show_locals=False)
 run_commands.register(app)

@@ -17,6 +17,7 @@ from transformers import DistilBertTokenizerFast
 from consumer.inference.encoding import TextEncoder
 from consumer.inference.manifest import TOKENIZER_FILE
 from model_export.checkpoint import DistilBertForFeedback, FeedbackConfig, save_tokenizer
+from model_export.checkpoint_source import REPORT_FILE
 from model_export.rows import VALIDATION_FILE, read_rows
 from schemas.labels import HEADS
 from training.base import keep_layers, load_base
@@ -27,7 +28,6 @@ from training.soft_targets import SoftTargets
 from training.tracking import Tracker
 from training.trainer import Trainer
 
-REPORT_FILE: Final = "report.json"
 _TOOLS: Final = ("torch", "transformers", "tokenizers", "feedback-stream")
 
 

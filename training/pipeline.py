@@ -9,6 +9,7 @@ from rich.console import Console
 
 from consumer.inference.manifest import MANIFEST_FILE
 from model_export.bundle import build_bundle
+from model_export.checkpoint_source import REPORT_FILE
 from model_export.gate import GateError
 from model_export.request import DEFAULT_OPSET, Request
 from schemas.labels import HEADS
@@ -17,7 +18,7 @@ from training.baselines import run_baselines, unbeaten
 from training.compare import compare_models
 from training.config import TrainingConfig
 from training.evaluate import evaluate_model
-from training.fit import REPORT_FILE, fit
+from training.fit import fit
 from training.inputs import TrainingInputs, make_dataset
 from training.recipe import RecipeFile
 from training.report import write_report

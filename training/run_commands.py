@@ -6,18 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from model_export.terminal import JsonOption, console
 from training.config import DEFAULT_CONFIG, TEACHER_CONFIG, read_config
 from training.display import print_report, print_summary
-from training.terminal import (
-    REFUSED_EXIT_CODE,
-    ConfigOption,
-    DataOption,
-    EpochsOption,
-    JsonOption,
-    SeedOption,
-    console,
-    expected_errors,
-)
+from training.terminal import REFUSED_EXIT_CODE, ConfigOption, DataOption, EpochsOption, SeedOption, expected_errors
 
 _OutOption = Annotated[Path, typer.Option(help="Folder for the checkpoint; an interrupted run goes on in it.")]
 

@@ -14,11 +14,11 @@ from rich.progress import Progress
 
 from consumer.inference.manifest import TOKENIZER_FILE
 from model_export.checkpoint import CheckpointError
+from model_export.checkpoint_source import REPORT_FILE
 from model_export.metrics import softmax
 from model_export.rows import VALIDATION_FILE, Row
 from model_export.scoring import score_texts, torch_forward
 from schemas.labels import HEADS
-from training.fit import REPORT_FILE
 from training.run_state import FitError
 from training.soft_targets import SoftTargets, keys_of
 from training.teacher import LoadedTeacher, load_teacher

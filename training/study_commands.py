@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from model_export.terminal import JsonOption
 from training.display import print_leakage, print_robustness
-from training.terminal import JsonOption, SplitOption, expected_errors
+from training.terminal import SplitOption, expected_errors
 
 
 def register(app: typer.Typer) -> None:

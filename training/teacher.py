@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from consumer.inference.encoding import TextEncoder
 from consumer.inference.manifest import TOKENIZER_FILE
-from model_export.checkpoint import OUTPUT_SUFFIX, CheckpointError, load_checkpoint, save_tokenizer
+from model_export.checkpoint import OUTPUT_SUFFIX, CheckpointError, load_checkpoint, mean_pooled, save_tokenizer
 from schemas.labels import HEADS
 from training.base import BaseError
 from training.config import TrainingConfig
@@ -54,8 +54,7 @@ class TeacherModel(nn.Module):  # type: ignore[misc, unused-ignore]
             For each head `<head>_logits`: float32 [batch, labels].
         """
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        pooled = self.dropout((hidden * mask).sum(dim=1) / mask.sum(dim=1))
+        pooled = self.dropout(mean_pooled(hidden, attention_mask))
         return {name + OUTPUT_SUFFIX: head(pooled) for name, head in self.classifiers.items()}
 
 

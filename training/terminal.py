@@ -3,29 +3,26 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import typer
-from rich.console import Console
 
 from consumer.inference.manifest import BundleError
 from model_export.checkpoint import CheckpointError
 from model_export.export import ExportError
 from model_export.rows import RowError
+from model_export.terminal import fail
 from training.base import BaseError
 from training.config import ConfigError
 from training.evaluate import EvaluationError
 from training.run_state import FitError
 from training.soft_targets import SoftTargetError
 
-console: Final = Console(stderr=True)
-
 REFUSED_EXIT_CODE: Final = 3
 
 DataOption: TypeAlias = Annotated[Path, typer.Option(help="Labelled rows, JSONL; `split` says which are trained on.")]
 SplitOption: TypeAlias = Annotated[str, typer.Option(help="Which rows count: dev, validation or train.")]
 ConfigOption: TypeAlias = Annotated[Path, typer.Option(help="Hyper-parameters, TOML.")]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 EpochsOption: TypeAlias = Annotated[int | None, typer.Option(min=1, help="Replaces the configuration's.")]
 SeedOption: TypeAlias = Annotated[int | None, typer.Option(min=0, help="Replaces the configuration's.")]
 
@@ -48,10 +45,4 @@ def expected_errors() -> Iterator[None]:
     try:
         yield
     except _EXPECTED as error:
-        fail(str(error), 1)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """End the program with one line on stderr."""
-    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(code)
+        fail(str(error))

@@ -23,20 +23,15 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from consumer.inference.encoding import TextEncoder
-from model_export.metrics import evaluate_rows, softmax
-from model_export.predictions import Probabilities
-from model_export.rows import Row
-from model_export.scoring import score_texts, torch_forward
-from schemas.labels import HEADS
 from training.adversarial import AdversarialStep
 from training.batches import Batch, EncodedRows
 from training.config import TrainingConfig
 from training.data import Split, provenance
 from training.losses import batch_loss
-from training.measures import measure_head
 from training.run_state import load_state, mean_weights, save_state
 from training.soft_targets import SoftTargets
 from training.tracking import Tracker
+from training.validation import measure_rows, score_rows
 
 HEAD_PREFIX: Final = "classifiers."
 # Where the CPU multiplies bf16 itself an epoch takes 0.6 of the time.
@@ -119,8 +114,8 @@ class Trainer:
             "training_s": round(self._progress.seconds, 1),
             "threads": torch.get_num_threads(),
             "precision": "bf16 products, fp32 weights" if _CPU_COMPUTES_BF16 else "fp32",
-            "validation": self._measure(split.validation),
-            "dev": self._measure(split.dev) if split.dev else None,
+            "validation": measure_rows(self._model, self._encoder, split.validation),
+            "dev": measure_rows(self._model, self._encoder, split.dev),
         }
         self._tracker.finish(report)
         return report
@@ -172,11 +167,7 @@ class Trainer:
         return {"epoch": epoch + 1, "loss": loss, **figures, "score": score}
 
     def _score_validation(self) -> tuple[dict[str, float], float]:
-        """Each head's accuracy on the validation rows, and their mean by the weights of the heads."""
-        weights = self._config.head_weights
-        measured = evaluate_rows(self._predict(self._split.validation), self._split.validation)
-        figures: dict[str, float] = {head: measured[head]["accuracy"] for head in weights}
-        return figures, sum(weight * figures[head] for head, weight in weights.items()) / sum(weights.values())
+        return score_rows(self._model, self._encoder, self._split.validation, self._config.head_weights)
 
     def _keep_best(self, console: Console) -> None:
         progress = self._progress
@@ -192,14 +183,6 @@ class Trainer:
                 self._kept = name
                 return
         self._model.load_state_dict(progress.best_weights)
-
-    def _measure(self, rows: list[Row]) -> dict[str, Any]:
-        probabilities = self._predict(rows)
-        return {head: measure_head(probabilities[head], rows, head) for head in HEADS}
-
-    def _predict(self, rows: list[Row]) -> Probabilities:
-        logits = score_texts(torch_forward(self._model), self._encoder, [row.text for row in rows])
-        return {head: softmax(values) for head, values in logits.items()}
 
     def _rate(self, step: int) -> float:
         steps = self._epoch_batches * self._config.epochs
