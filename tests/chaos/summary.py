@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.summary REPORT...`: the reports of several seeds of one profile as one Markdown table."""
+"""`python -m tests.chaos.summary REPORT...`: reports as one Markdown table."""
 
 import json
 from collections import Counter
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 _JUDGED: Final = ("lost", "duplicated", "out_of_order", "disagreements", "row_and_dead_letter")
+_ACCUSATIONS: Final = (*_JUDGED, "changed_dead_letters", "wrong_endings", "invented", "broken_publishes")
 _ALWAYS: Final = ("several at once", "none")
 
 
@@ -42,13 +43,33 @@ def summarise(reports: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def summarise_mutations(reports: dict[str, dict[str, Any]]) -> str:
+    """One line for each variant: under which faults it ran, what the oracle counted, and what it said first."""
+    lines = [
+        "| variant | faults | seconds | counted | the first that it named |",
+        "|---|---|---:|---|---|",
+    ]
+    for name, report in reports.items():
+        faults = ", ".join(
+            fault
+            for fault, entry in report["faults"].items()
+            if fault not in _ALWAYS and entry["alone"] + entry["combined"]
+        )
+        counted = ", ".join(f"{key.replace('_', ' ')} {report[key]}" for key in _ACCUSATIONS if report[key])
+        lines.append(f"| {name} | {faults} | {report['seconds']:.0f} | {counted} | {report['violations'][0]} |")
+    return "\n".join(lines)
+
+
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def main(reports: Annotated[list[Path], typer.Argument(help="What `--json` wrote, one file a seed.")]) -> None:
-    """Print the runs of one profile as one table."""
-    typer.echo(summarise([json.loads(path.read_text("utf-8")) for path in reports]))
+def main(
+    reports: Annotated[list[Path], typer.Argument(help="What `--json` wrote: one file a seed, or that of mutations.")],
+) -> None:
+    """Print the runs of one profile, or those of the mutations, as one table."""
+    read = [json.loads(path.read_text("utf-8")) for path in reports]
+    typer.echo(summarise(read) if "seed" in read[0] else summarise_mutations(read[0]))
 
 
 if __name__ == "__main__":
