@@ -15,9 +15,12 @@ RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 TRAINING := .venv-training
 TRAINING_STAMP := $(TRAINING)/.installed
+RIVALS := .venv-rivals
+RIVALS_STAMP := $(RIVALS)/.installed
 MPNET_STAMP := $(TRAINING)/.installed-mpnet
 
-.PHONY: help demo test check format up status down clean-data lock generate train train-full train-smoke test-training chaos soak
+.PHONY: help demo test check format up status down clean-data lock generate train train-full train-smoke test-training chaos soak \
+	test-security up-secure bench audit sbom licences
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -49,6 +52,27 @@ chaos: $(DEV_STAMP) ## Inject faults for a quarter of an hour and audit (ARGS="-
 soak: $(DEV_STAMP) ## Half an hour of steady work: memory, files and threads must stay
 	@$(BIN)/python -m tests.chaos.soak $(ARGS)
 
+test-security: $(DEV_STAMP) ## Every attack that we know, the slow ones too: minutes
+	@SECURITY_SLOW=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile tests/security tests/devstack/test_secure.py $(ARGS)
+
+audit: $(DEV_STAMP) ## Known vulnerabilities of locks and extras; fails if the service is away
+	@$(BIN)/python -m supply_chain audit
+
+sbom: $(DEV_STAMP) ## CycloneDX bills of materials into dist/
+	@$(BIN)/python -m supply_chain sbom
+
+licences: $(DEV_STAMP) ## List the licences of all dependencies in docs/licences.md
+	@$(BIN)/python -m supply_chain licences $(if $(wildcard $(TRAINING)),--environment $(TRAINING)) $(ARGS)
+
+bench: $(DEV_STAMP) $(RIVALS_STAMP) ## Who is how fast, side by side (ARGS="--rounds 5 --only quix")
+	@$(BIN)/python -m benchmarks transport $(ARGS)
+
+$(RIVALS_STAMP): benchmarks/transport/rivals/requirements.txt
+	@$(PYTHON) -m venv $(RIVALS)
+	@echo "installing the other frameworks into $(RIVALS) ..."
+	@$(RIVALS)/bin/pip install --quiet -r $<
+	@touch $@
+
 check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,6 +81,7 @@ check: $(DEV_STAMP) ## Lint, formatting, types, import rules, generated files
 	$(BIN)/python -m schemas generate --check
 	$(BIN)/python -m schemas compatibility --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m supply_chain licences --check
 
 format: $(DEV_STAMP) ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix .
@@ -64,6 +89,11 @@ format: $(DEV_STAMP) ## Format the code and mend what can be mended
 
 up: $(RUN_STAMP) ## Start Kafka, PostgreSQL and a consumer, and leave them running
 	@$(BIN)/python -m demo.local up
+
+up-secure: $(RUN_STAMP) ## Start a Kafka with TLS, logins and rights, and a PostgreSQL
+	@$(BIN)/python -m devstack up --secure --dir .devstack/secure
+	@eval "$$($(BIN)/python -m devstack env --dir .devstack/secure --role administrator)" && \
+	  $(BIN)/python -m schemas topics apply && $(BIN)/python -m schemas access apply
 
 status: $(RUN_STAMP) ## Show what `make up` left running
 	@$(BIN)/python -m demo.local status
@@ -98,7 +128,8 @@ train-smoke: $(TRAINING_STAMP) ## Train a tiny model through all stages; minutes
 	$(TRAINING)/bin/python -m tests.training.smoke
 
 test-training: $(TRAINING_STAMP) ## Run the tests that need torch: training and export
-	@OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest -n 2 --dist loadfile tests/model tests/training $(ARGS)
+	@OMP_NUM_THREADS=1 $(TRAINING)/bin/python -m pytest -n 2 --dist loadfile tests/model tests/training \
+	  tests/security/supply_chain/test_checkpoint_code.py $(ARGS)
 
 lock: $(DEV_STAMP) ## Resolve requirements/*.txt anew from pyproject.toml (UPGRADE=--upgrade for newer versions)
 	$(LOCK) --extra consumer --output-file requirements/consumer.txt pyproject.toml

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import sys
 import time
@@ -16,25 +18,36 @@ from pydantic_settings import SettingsError
 from consumer.app import APP_VERSION, Consumer, build
 from consumer.classify import classify_lines
 from consumer.errors import FatalError
+from consumer.inference.places import shown as shown_url
 from consumer.logs import configure_logs
 from consumer.operations import dlq_commands
+from consumer.operations.erasure.command import erase
 from consumer.operations.reconcile_command import reconcile
+from consumer.operations.retention import command as retention_commands
 from consumer.operations.session import fail
-from consumer.settings import ConsumerSettings, explain
+from consumer.settings import ConsumerSettings, explain, refuse_secrets
 from consumer.watchdog import Watchdog
 from schemas import command_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(dlq_commands.app, name="dlq")
+app.add_typer(retention_commands.app, name="retention")
 app.command()(reconcile)
+app.command()(erase)
 log = structlog.get_logger("consumer")
 
 # Their flags are the settings' fields: pydantic-settings parses them and prints their help.
 _FORWARD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _LAST_SPANS_S: Final = 3.0
+_MASKED: Final = "**********"
+_SECRET_PROPERTY: Final = re.compile(r"password|secret|token|\.pem$|oauthbearer\.config|key\.pem|assertion")
 
 
 def _settings(context: typer.Context) -> ConsumerSettings:
+    try:
+        refuse_secrets(context.args)
+    except ValueError as refused:
+        fail(str(refused), 2)
     try:
         return ConsumerSettings(
             _cli_parse_args=context.args,
@@ -50,6 +63,8 @@ def run(context: typer.Context) -> None:
     """Consume, classify, store and publish until SIGTERM. Flags: `run --help`."""
     settings = _settings(context)
     configure_logs(settings.log_format, settings.log_level)
+    # A core file holds passwords and customers' texts. The hard limit stays: `prlimit` can still ask for one.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     received: list[str] = []
 
     def request_stop(number: int, _: FrameType | None) -> None:
@@ -111,9 +126,14 @@ def _shown(settings: ConsumerSettings) -> dict[str, Any]:
     shown = settings.model_dump(mode="json")
     for name, field in type(settings).model_fields.items():
         if isinstance(getattr(settings, name), SecretStr):
-            shown[name] = "**********"
+            shown[name] = _MASKED
         if field.validation_alias == "DATABASE_URL":
             shown[name] = settings.database_address()
+    shown["bundle_url"] = None if settings.bundle_url is None else shown_url(settings.bundle_url)
+    shown["bundle_allowed_prefixes"] = [shown_url(prefix) for prefix in settings.bundle_allowed_prefixes]
+    for name in settings.librdkafka:
+        if _SECRET_PROPERTY.search(name):
+            shown["librdkafka"][name] = _MASKED
     return shown
 
 

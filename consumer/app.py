@@ -17,6 +17,7 @@ from consumer.dead_letter_limit import DeadLetterLimit
 from consumer.engine import Budgets, Engine
 from consumer.errors import FatalError, TransientError
 from consumer.health import Health
+from consumer.http_access import HttpAccess, is_loopback, open_access
 from consumer.http_server import HttpServer
 from consumer.inference.bundle import Bundle
 from consumer.inference.classifier import Classifier
@@ -30,11 +31,13 @@ from consumer.models.shadow import Shadow
 from consumer.models.tidings import Tidings
 from consumer.policy import load_policy
 from consumer.preparation import Preparation
+from consumer.redaction.configured import configured_redactor
 from consumer.settings import ConsumerSettings
-from consumer.sinks.database import create_database
+from consumer.sinks.database import TLS_ADVICE, create_database, host_without_tls
 from consumer.sinks.dead_letter_history import DeadLetterHistory
 from consumer.sinks.ledger import Ledger
 from consumer.sinks.revision import check_revision
+from consumer.sinks.rights import check_rights
 from consumer.sinks.shadow_comparisons import ShadowComparisons
 from consumer.sinks.window_marks import WindowMarks
 from consumer.start_positions import StartPositions
@@ -52,6 +55,10 @@ from schemas.connection import LibrdkafkaConfig
 log = structlog.get_logger(__name__)
 APP_VERSION = version("feedback-stream")
 _READ_TO_END_S: Final = 10.0
+_HTTP_ADVICE: Final = (
+    "keep this port inside a private network, or set CONSUMER_HTTP_USERNAME, CONSUMER_HTTP_PASSWORD_FILE, "
+    "CONSUMER_HTTP_CERTIFICATE_FILE and CONSUMER_HTTP_KEY_FILE"
+)
 T = TypeVar("T")
 
 
@@ -114,6 +121,7 @@ def build(
     health.wait_for("starting")
     metrics.ready.set_function(lambda: health.why_not_ready() is None)
     policy = load_policy(settings.policy_file)
+    access = _http_access(settings)
     models = _follower(settings, metrics)
     http = HttpServer(
         settings.http_host,
@@ -121,8 +129,19 @@ def build(
         health=health,
         registry=metrics.registry,
         info=lambda: _info(settings, models),
+        access=access,
     )
-    log.info("http_listening", host=settings.http_host, port=http.port)
+    log.info("http_listening", host=settings.http_host, port=http.port, tls=access.tls is not None)
+    if (access.credentials is None or access.tls is None) and not is_loopback(settings.http_host):
+        log.warning(
+            "http_unprotected",
+            host=settings.http_host,
+            password=access.credentials is not None,
+            tls=access.tls is not None,
+            advice=_HTTP_ADVICE,
+        )
+    if not settings.ssl_verify_hostname:
+        log.warning("kafka_host_names_unchecked", advice="let the brokers' certificates name them, and set it back")
     connection = settings.as_librdkafka()
     facts = _patiently(
         partial(
@@ -131,10 +150,15 @@ def build(
             events=settings.events_topic,
             results=settings.results_topic,
             dead_letters=settings.dead_letter_topic,
+            must_process=True,
         ),
         settings.outage_budget_s,
     )
     database = _open_database(settings)
+    host = host_without_tls(settings)
+    if host is not None:
+        log.warning("database_tls_optional", host=host, advice=TLS_ADVICE)
+    _patiently(partial(check_rights, database), settings.outage_budget_s)
     _patiently(partial(check_revision, database), settings.outage_budget_s)
     _patiently(partial(models.open, _READ_TO_END_S), settings.outage_budget_s)
     transport = around_transport(KafkaTransport(_kafka_options(settings, facts), health.is_waiting))
@@ -152,6 +176,7 @@ def build(
             results_topic=settings.results_topic,
             max_output_bytes=facts.max_output_bytes,
             policy=policy,
+            redactor=configured_redactor(settings, lambda kind: metrics.redactions.labels(kind).inc()),
         ),
         classify=models.lineup.classify,
         knowledge=ledger,
@@ -179,6 +204,15 @@ def build(
     )
     models.start()
     return Consumer(engine, http, health, models, tracing)
+
+
+def _http_access(settings: ConsumerSettings) -> HttpAccess:
+    return open_access(
+        username=settings.http_username,
+        password=None if settings.http_password is None else settings.http_password.get_secret_value(),
+        certificate_file=settings.http_certificate_file,
+        key_file=settings.http_key_file,
+    )
 
 
 def _open_database(settings: ConsumerSettings) -> DatabaseEngine:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from consumer.errors import PoisonEvent
 from consumer.normalise import clean_text, clean_value
 from consumer.payload import parse_object, without_schema_id
 from consumer.records import SourceRecord
+from consumer.redaction.redactor import Redactor
 from schemas import headers
 from schemas.event import (
     MAX_LANGUAGE_CHARS,
@@ -31,6 +33,7 @@ _FUTURE: Final = timedelta(days=1)
 _PAST: Final = timedelta(days=3650)
 # W3C: a traceparent is 55 characters, a tracestate at most 512.
 _MAX_TRACE_CHARS: Final = 512
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _REFERENCE: Final = f"a string of 1 to {MAX_REFERENCE_CHARS} characters"
 _EXPECTED: Final = {
@@ -53,16 +56,21 @@ class DecodedEvent:
     `payload_sha256` is taken over the content (the parsed object with sorted keys, before the text is cut), so that
     white space and key order do not make a second publication of the same event a conflict. Of a CloudEvent that is its
     data alone: what carries it may add other attributes to each delivery, and may change the content mode.
+
+    With redaction, the hash of content in which something was replaced is a keyed one. `other_sha256` is then the one
+    of the two that is not stored: an earlier copy, of other settings or another version, may stand under it.
     """
 
     event: NormalisedEvent
+    key: bytes | None
     payload_sha256: bytes
     traceparent: str | None
     tracestate: str | None
+    other_sha256: bytes | None = None
 
 
-def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
-    """Decode and normalise one record of the events topic.
+def decode(record: SourceRecord, topic_id: UUID, redactor: Redactor | None = None) -> DecodedEvent:
+    """Decode and normalise one record of the events topic, and redact it if there is a redactor.
 
     Raises:
         PoisonEvent: the record holds no event of a version that this code knows. The message names the field and
@@ -81,9 +89,7 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
     content = clean_value(parsed, flags)
     payload_sha256 = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).digest()
     event = _validate(content if cloud_event is None else cloud_event.fill(content))
-    text = event.text
-    if len(text) > MAX_TEXT_CHARS:
-        text = text[:MAX_TEXT_CHARS]
+    if len(event.text) > MAX_TEXT_CHARS:
         flags.add("text_truncated")
     published_at = datetime.fromtimestamp(max(0, record.timestamp_ms) / 1000, UTC)
     if event.occurred_at - published_at > _FUTURE:
@@ -98,7 +104,7 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
         event_id=event_id,
         occurred_at=event.occurred_at,
         source=event.source,
-        text=text,
+        text=event.text[:MAX_TEXT_CHARS],
         rating=event.rating,
         customer_id=event.customer_id,
         product=event.product,
@@ -108,7 +114,48 @@ def decode(record: SourceRecord, topic_id: UUID) -> DecodedEvent:
         flags=sorted(flags),
     )
     traceparent, tracestate = _trace_context(record, cloud_event)
-    return DecodedEvent(event=normalised, payload_sha256=payload_sha256, traceparent=traceparent, tracestate=tracestate)
+    decoded = DecodedEvent(
+        event=normalised,
+        key=record.key,
+        payload_sha256=payload_sha256,
+        traceparent=traceparent,
+        tracestate=tracestate,
+    )
+    return decoded if redactor is None else _redacted(decoded, event.text, redactor)
+
+
+def _redacted(decoded: DecodedEvent, whole_text: str, redactor: Redactor) -> DecodedEvent:
+    """The same event, redacted. `whole_text` is not cut yet: half a number at the end would not be known as one."""
+    event = decoded.event
+    update = {
+        "text": redactor.text(whole_text, MAX_TEXT_CHARS)[:MAX_TEXT_CHARS],
+        "source": redactor.text(event.source),
+        "customer_id": None if event.customer_id is None else redactor.reference(event.customer_id),
+        "product": None if event.product is None else redactor.text(event.product),
+        "language": None if event.language is None else redactor.text(event.language),
+        "metadata": redactor.value(event.metadata),
+        "extra": redactor.value(event.extra),
+    }
+    decoded = replace(
+        decoded,
+        key=redactor.record_key(decoded.key),
+        traceparent=_redacted_trace(decoded.traceparent, redactor),
+        tracestate=_redacted_trace(decoded.tracestate, redactor),
+    )
+    plain_sha256, keyed_sha256 = decoded.payload_sha256, redactor.fingerprint(decoded.payload_sha256)
+    # What was cut off is in the hash too.
+    is_whole = "text_truncated" not in event.flags
+    if is_whole and all(value == getattr(event, name) for name, value in update.items()):
+        return replace(decoded, other_sha256=keyed_sha256)
+    redacted = event.model_copy(update=update)
+    return replace(decoded, event=redacted, payload_sha256=keyed_sha256, other_sha256=plain_sha256)
+
+
+def _redacted_trace(text: str | None, redactor: Redactor) -> str | None:
+    # Long numbers are an everyday part of trace contexts; an address in one is dropped with it, as W3C allows.
+    if text is None or _TRACEPARENT.fullmatch(text):
+        return text
+    return None if any(kind == "email" for *_, kind in redactor.spans(text)) else text
 
 
 def _check_schema_version(record: SourceRecord) -> None:

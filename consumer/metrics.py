@@ -32,6 +32,12 @@ class Metrics:
         self.records = Counter(
             "feedback_records", "Records by the outcome that stands.", ["outcome"], registry=self.registry
         )
+        self.redactions = Counter(
+            "feedback_redactions",
+            "Placeholders put into events as they were read.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.window_records = Histogram(
             "feedback_window_records", "Records in a window.", buckets=_RECORDS, registry=self.registry
         )

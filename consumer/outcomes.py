@@ -33,7 +33,8 @@ class Proposal:
     """What this process would record, if nobody recorded anything before.
 
     Exactly one of `row` (classified), `failure` (dead letter) or neither (a further publication of `event_id`: the
-    ledger decides between duplicate and conflict by the content's hash) is set.
+    ledger decides between duplicate and conflict by the content's hash) is set. `other_sha256` is a second hash under
+    which the same content may stand; see `consumer.decode.DecodedEvent`.
     """
 
     coordinates: Coordinates
@@ -42,6 +43,7 @@ class Proposal:
     row: FeedbackRow | None = None
     failure: PoisonEvent | None = None
     attempts: int = 1
+    other_sha256: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,8 +64,10 @@ class StandingOutcome:
 class KnownRecords:
     """What the database already knows about a window before anything is classified.
 
-    `recorded`: coordinates that have a verdict. `owners`: event ids that have a row, with its content's hash.
+    `recorded`: coordinates that have a verdict. `owners`: event ids that have a row, with its content's hash. `erased`:
+    event ids whose customer was erased.
     """
 
     recorded: frozenset[Coordinates]
     owners: dict[UUID, bytes]
+    erased: frozenset[UUID] = frozenset()

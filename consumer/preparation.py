@@ -12,6 +12,7 @@ from consumer.inference.classifier import Verdict
 from consumer.outcomes import Coordinates, KnownRecords, Proposal
 from consumer.policy import Policy
 from consumer.records import SourceRecord
+from consumer.redaction.redactor import Redactor
 from consumer.results import FeedbackRow, feedback_row, to_result
 from consumer.tracing.base import NO_TRACE, WindowTrace
 
@@ -65,6 +66,7 @@ class Preparation:
     results_topic: str
     max_output_bytes: int
     policy: Policy
+    redactor: Redactor | None = None
 
     def prepare(
         self,
@@ -82,7 +84,10 @@ class Preparation:
         to_classify = [
             index
             for index, event in enumerate(decoded)
-            if isinstance(event, DecodedEvent) and not is_recorded[index] and event.event.event_id not in known.owners
+            if isinstance(event, DecodedEvent)
+            and not is_recorded[index]
+            and event.event.event_id not in known.owners
+            and event.event.event_id not in known.erased
         ]
         return PreparedWindow(records, decoded, to_classify, is_recorded, trace=trace)
 
@@ -104,7 +109,7 @@ class Preparation:
 
     def _decode(self, record: SourceRecord) -> DecodedEvent | PoisonEvent:
         try:
-            return decode(record, self.topic_id)
+            return decode(record, self.topic_id, self.redactor)
         except PoisonEvent as poison:
             return poison
 
@@ -121,7 +126,7 @@ class Preparation:
             return Proposal(coordinates, failure=decoded, attempts=attempts)
         event_id, payload_sha256 = decoded.event.event_id, decoded.payload_sha256
         if verdict is None:
-            return Proposal(coordinates, event_id, payload_sha256)
+            return Proposal(coordinates, event_id, payload_sha256, other_sha256=decoded.other_sha256)
         if isinstance(verdict, PoisonEvent):
             return Proposal(coordinates, event_id, payload_sha256, failure=verdict, attempts=attempts)
         row = feedback_row(
@@ -137,7 +142,9 @@ class Preparation:
         too_large = self._too_large(row)
         if too_large is not None:
             return Proposal(coordinates, event_id, payload_sha256, failure=too_large, attempts=attempts)
-        return Proposal(coordinates, event_id, payload_sha256, row=row, attempts=attempts)
+        return Proposal(
+            coordinates, event_id, payload_sha256, row=row, attempts=attempts, other_sha256=decoded.other_sha256
+        )
 
     def _too_large(self, row: FeedbackRow) -> PoisonEvent | None:
         # Before any row is written: a result that no broker takes would abort its transaction for ever.

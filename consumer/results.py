@@ -40,7 +40,7 @@ def feedback_row(
         "source_topic_id": topic_id,
         "source_partition": record.partition,
         "source_offset": record.offset,
-        "record_key": record.key,
+        "record_key": decoded.key,
         "payload_sha256": decoded.payload_sha256,
         "occurred_at": event.occurred_at,
         "source": event.source,

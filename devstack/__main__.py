@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.errors import DevstackError
+from devstack.secure_kafka import ADMINISTRATOR, LOGIN_VARIABLES, USERS
 from devstack.stack import STATE_FILE, ServerStatus, Stack
 
 NOT_RUNNING_EXIT_CODE = 3
@@ -31,11 +32,20 @@ DEFAULT_DIRECTORY = Path(".devstack/local")
 def up(
     directory: Directory = DEFAULT_DIRECTORY,
     brokers: Annotated[int | None, typer.Option(help="Kafka brokers, 1 or 3; default: as before, else 1.")] = None,
+    secure: Annotated[
+        bool | None,
+        typer.Option(
+            "--secure/--plain",
+            help="Kafka with TLS, logins and rights, or open to everybody on this machine; default: as before, else "
+            "--plain.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Start Kafka and PostgreSQL and wait until both answer."""
     began = time.monotonic()
     try:
-        stack = Stack(directory, brokers)
+        stack = Stack(directory, brokers, secure=secure)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--brokers") from error
     stack.up(progress=True)
@@ -49,7 +59,14 @@ def up(
                 f"{server.name} refuses to run as root and the account that it runs as cannot enter {stack.directory}: "
                 f"its data is in {server.data}"
             )
-    console.print(f'For a shell:  eval "$({_command("env", directory)})"')
+    if stack.is_secure:
+        administrator = _command("env", directory, f"--role {ADMINISTRATOR}")
+        console.print(
+            "Nobody but the administrator has any right yet. To make the project's topics, and give its rights:"
+        )
+        console.print(f'  (eval "$({administrator})"; python -m schemas topics apply; python -m schemas access apply)')
+    example = f"--role {USERS[0]}" if stack.is_secure else ""
+    console.print(f'For a shell:  eval "$({_command("env", directory, example)})"')
     console.print(f"To stop it:   {_command('down', directory)}")
 
 
@@ -82,9 +99,21 @@ def status(
 
 
 @app.command()
-def env(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Print the addresses as shell exports; the database's password is part of its URL."""
-    for name, value in Stack(directory).environment().items():
+def env(
+    directory: Directory = DEFAULT_DIRECTORY,
+    role: Annotated[
+        str | None, typer.Option(help=f"Who logs in to a secure stack: {', '.join((*USERS, ADMINISTRATOR))}.")
+    ] = None,
+    certificate: Annotated[
+        bool, typer.Option("--certificate", help="Log in with a certificate instead of a password.")
+    ] = False,
+) -> None:
+    """Print the addresses and the login as shell commands; the database's password is part of its URL."""
+    variables = Stack(directory).environment(role, by_certificate=certificate)
+    if role is not None:
+        # What is left of another role would mix with this one.
+        print("unset", *sorted({*LOGIN_VARIABLES, "DATABASE_URL", "DATABASE_URL_FILE"} - variables.keys()))
+    for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
 
 
@@ -96,9 +125,9 @@ def clean(directory: Directory = DEFAULT_DIRECTORY) -> None:
     console.print(f"Removed {stack.directory}")
 
 
-def _command(name: str, directory: Path) -> str:
-    option = "" if directory == DEFAULT_DIRECTORY else f" --dir {shlex.quote(str(directory))}"
-    return f"python -m devstack {name}{option}"
+def _command(name: str, directory: Path, options: str = "") -> str:
+    where = "" if directory == DEFAULT_DIRECTORY else f" --dir {shlex.quote(str(directory))}"
+    return f"python -m devstack {name}{where} {options}".rstrip()
 
 
 def _table(servers: list[ServerStatus]) -> Table:

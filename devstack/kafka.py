@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,11 @@ class JavaRuntime:
 
 
 class Broker(Server):
-    """One Kafka server process, broker and controller at once."""
+    """One Kafka server process, broker and controller at once.
+
+    Attributes:
+        client_config: How a librdkafka client that may ask for the cluster's metadata reaches it.
+    """
 
     def __init__(self, node_id: int, directory: Path, port: int) -> None:
         self.node_id = node_id
@@ -58,11 +62,12 @@ class Broker(Server):
             log=self._directory / "broker.log",
             record=self._directory / "process.json",
         )
+        self.client_config = {"bootstrap.servers": self.address}
 
     def answers(self, timeout_s: float = 3.0) -> bool:
         """Tell whether the broker serves the cluster's metadata and counts itself in."""
         # A first look at the port spares a client whose threads retry in vain.
-        return ports.is_listening(self.port) and self.node_id in _live_brokers(self.address, timeout_s)
+        return ports.is_listening(self.port) and self.node_id in _live_brokers(self.client_config, timeout_s)
 
     def launch(self, properties: dict[str, str], cluster_id: str, runtime: JavaRuntime) -> None:
         """Start the process, formatting its storage the first time, and return without waiting.
@@ -177,12 +182,12 @@ class Kafka:
         }
 
 
-def _live_brokers(address: str, timeout_s: float) -> set[int]:
+def _live_brokers(client_config: Mapping[str, str], timeout_s: float) -> set[int]:
     from confluent_kafka import KafkaException  # noqa: PLC0415  (keeps `import devstack` cheap)
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415
 
     # Level 0: a broker that is still starting refuses connections, and librdkafka would say so on standard error.
-    client = AdminClient({"bootstrap.servers": address, "log_level": 0})
+    client = AdminClient({**client_config, "log_level": 0})
     with suppress(KafkaException):
         return set(client.list_topics(timeout=timeout_s).brokers)
     return set()

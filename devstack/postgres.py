@@ -14,6 +14,7 @@ import psutil
 
 from devstack import ports, processes
 from devstack.placement import Placement, packaged_programs, prepare
+from devstack.secret_files import write_secret
 from devstack.server import Server
 
 ROLE = "feedback"
@@ -102,9 +103,9 @@ class Postgres(Server):
         password_copy = self._home / "password.partial"
         shutil.rmtree(draft, ignore_errors=True)
         password = secrets.token_urlsafe(24)
-        _write_secret(self._password_file, password)
+        write_secret(self._password_file, password)
         try:
-            _write_secret(password_copy, password)
+            write_secret(password_copy, password)
             if placement.account is not None:
                 os.chown(password_copy, placement.account.uid, placement.account.gid)
             initdb = [
@@ -140,9 +141,3 @@ class Postgres(Server):
 def _environment() -> dict[str, str]:
     """Return our environment without the variables that would redirect PostgreSQL's programs."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-
-
-def _write_secret(path: Path, secret: str) -> None:
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-        file.write(secret)

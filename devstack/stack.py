@@ -18,6 +18,7 @@ from devstack.kafka import Kafka
 from devstack.placement import choose_home
 from devstack.postgres import Postgres
 from devstack.progress import Steps
+from devstack.secure_kafka import ADMINISTRATOR, USERS, WITHOUT_DATABASE, SecureKafka
 from devstack.server import Server, stop_together
 from devstack.state import State
 
@@ -52,12 +53,14 @@ class Stack:
         directory: The folder; it is created by ``up`` and removed by ``clean``.
     """
 
-    def __init__(self, directory: Path, brokers: int | None = None) -> None:
+    def __init__(self, directory: Path, brokers: int | None = None, *, secure: bool | None = None) -> None:
         """Describe a stack without touching anything.
 
         Args:
             directory: The folder of the stack.
             brokers: Number of Kafka brokers, 1 or 3; None is what the folder holds already, else 1.
+            secure: Whether Kafka encrypts, and asks for logins and rights; None is what the folder holds already,
+                else not.
 
         Raises:
             ValueError: Another number of brokers.
@@ -66,6 +69,7 @@ class Stack:
             raise ValueError(f"a stack has {' or '.join(map(str, _QUORUM_SIZES))} brokers, not {brokers}")
         self.directory = directory.absolute()
         self._brokers = brokers
+        self._secure = secure
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +97,15 @@ class Stack:
         """
         return self._postgres(self._state())
 
+    @property
+    def is_secure(self) -> bool:
+        """Whether Kafka encrypts, and asks for logins and rights.
+
+        Raises:
+            DevstackError: The stack was never started.
+        """
+        return self._state().is_secure
+
     def up(self, progress: bool = False) -> None:
         """Start what does not run yet and wait until Kafka and PostgreSQL answer.
 
@@ -113,11 +126,15 @@ class Stack:
             try:
                 with Steps(enabled=progress and bool(stopped)) as steps:
                     steps.begin("Starting Kafka")
+                    if isinstance(kafka, SecureKafka):
+                        kafka.prepare()
                     kafka.launch(on_download=steps.downloaded)
                     steps.begin("Starting PostgreSQL")
                     postgres.start()
                     steps.begin("Waiting for Kafka")
                     kafka.wait_until_ready()
+                    if isinstance(kafka, SecureKafka):
+                        kafka.create_users()
             except BaseException:
                 stop_together(stopped)
                 raise
@@ -154,15 +171,35 @@ class Stack:
         state = self._load_state()
         return [] if state is None else [_look_at(server) for server in self._servers(state)]
 
-    def environment(self) -> dict[str, str]:
-        """Return ``KAFKA_BOOTSTRAP_SERVERS`` and ``DATABASE_URL``; the latter holds the password.
+    def environment(self, user: str | None = None, *, by_certificate: bool = False) -> dict[str, str]:
+        """Return the ``KAFKA_*`` variables and ``DATABASE_URL``; the latter holds the database's password.
+
+        Args:
+            user: Who logs in to Kafka; a secure stack asks, a plain one knows nobody.
+            by_certificate: Log in with a certificate instead of a password.
 
         Raises:
-            DevstackError: The stack was never started.
+            DevstackError: The stack was never started, or knows no such user.
         """
-        return {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers, "DATABASE_URL": self.postgres.url}
+        kafka = self.kafka
+        if isinstance(kafka, SecureKafka):
+            if user is None:
+                users = ", ".join((*USERS, ADMINISTRATOR))
+                raise DevstackError(f"{self.directory} holds a secure stack: say who logs in ({users}).")
+            variables = kafka.environment(user, by_certificate=by_certificate)
+            if user in WITHOUT_DATABASE:
+                return variables
+        elif user is not None or by_certificate:
+            raise DevstackError(f"{self.directory} holds a plain stack, which knows no users.")
+        else:
+            variables = {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers}
+        return {**variables, "DATABASE_URL": self.postgres.url}
 
     def _kafka(self, state: State) -> Kafka:
+        if state.is_secure:
+            return SecureKafka(
+                self.directory, state.cluster_id, state.broker_ports, state.controller_ports, state.certificate_ports
+            )
         return Kafka(self.directory, state.cluster_id, state.broker_ports, state.controller_ports)
 
     def _postgres(self, state: State) -> Postgres:
@@ -186,6 +223,12 @@ class Stack:
         state = self._load_state()
         if state is None:
             state = self._new_state(self._brokers or 1)
+        elif self._secure not in {None, state.is_secure}:
+            holds, wanted = ("secure", "plain") if state.is_secure else ("plain", "secure")
+            raise DevstackError(
+                f"{self.directory} holds a {holds} stack, which cannot become a {wanted} one. "
+                "Remove it first (`python -m devstack clean`), or use another --dir."
+            )
         elif self._brokers not in {None, len(state.broker_ports)}:
             raise DevstackError(
                 f"{self.directory} holds a stack with {len(state.broker_ports)} broker(s), not {self._brokers}. "
@@ -197,11 +240,12 @@ class Stack:
         return state
 
     def _new_state(self, brokers: int) -> State:
-        chosen = ports.choose(2 * brokers + 1)
+        chosen = ports.choose((3 if self._secure else 2) * brokers + 1)
         return State(
             cluster_id=_new_cluster_id(),
             broker_ports=chosen[:brokers],
             controller_ports=chosen[brokers : 2 * brokers],
+            certificate_ports=chosen[2 * brokers : -1],
             postgres_port=chosen[-1],
             postgres_home=str(choose_home(self.directory)),
         )
@@ -210,6 +254,7 @@ class Stack:
         if all(broker.pid() is None for broker in self._kafka(state).brokers):
             state.broker_ports = ports.keep_or_replace(state.broker_ports)
             state.controller_ports = ports.keep_or_replace(state.controller_ports)
+            state.certificate_ports = ports.keep_or_replace(state.certificate_ports)
         if self._postgres(state).pid() is None:
             [state.postgres_port] = ports.keep_or_replace([state.postgres_port])
 

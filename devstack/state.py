@@ -1,12 +1,14 @@
 """What a stack remembers between commands: its size, its ports and where its data lies."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from devstack.errors import DevstackError
 
-_FORMAT = 1
+_PLAIN_FORMAT = 1
+# An older version, which knows plain stacks only, must not take a secure one for one of those.
+_SECURE_FORMAT = 2
 
 
 @dataclass
@@ -19,6 +21,7 @@ class State:
         controller_ports: Port of each broker for the KRaft quorum.
         postgres_port: Port of PostgreSQL.
         postgres_home: Folder with PostgreSQL's data and log.
+        certificate_ports: Port of each broker for clients that log in with a certificate; none in a plain stack.
     """
 
     cluster_id: str
@@ -26,11 +29,20 @@ class State:
     controller_ports: list[int]
     postgres_port: int
     postgres_home: str
+    certificate_ports: list[int] = field(default_factory=list)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether Kafka asks for a login, and encrypts."""
+        return bool(self.certificate_ports)
 
     def save(self, path: Path) -> None:
         """Write the state to ``path``, whole or not at all."""
         draft = path.with_suffix(".partial")
-        draft.write_text(json.dumps({"format": _FORMAT, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
+        content = {"format": _SECURE_FORMAT if self.is_secure else _PLAIN_FORMAT, **asdict(self)}
+        if not self.is_secure:
+            del content["certificate_ports"]
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         draft.replace(path)
 
     @classmethod
@@ -44,7 +56,7 @@ class State:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        if content.pop("format", None) != _FORMAT:
+        if content.pop("format", None) not in {_PLAIN_FORMAT, _SECURE_FORMAT}:
             raise DevstackError(
                 f"{path} was written by another version of devstack; remove {path.parent} to start afresh."
             )

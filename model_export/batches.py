@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.inference.batching import plan_batches
-from consumer.inference.classifier import DEFAULT_MAX_BATCH_TOKENS
+from consumer.inference.batching import DEFAULT_MAX_BATCH_TOKENS, plan_batches
 from consumer.inference.encoding import TextEncoder
 
 

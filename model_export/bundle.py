@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.inference.classifier import DEFAULT_MAX_BATCH_TOKENS
+from consumer.inference.batching import DEFAULT_MAX_BATCH_TOKENS
 from consumer.inference.manifest import MANIFEST_FILE, MODEL_FILE, HeadSpec, Manifest, Probe
 from model_export.calibration import calibrate, uncalibrated
 from model_export.checkpoint import Checkpoint, CheckpointError, load_checkpoint

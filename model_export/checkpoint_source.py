@@ -8,8 +8,8 @@ from typing import Final
 
 from fsspec.core import url_to_fs
 
-from consumer.inference.fetch import local_path, shown
-from consumer.inference.manifest import TOKENIZER_FILE
+from consumer.inference.manifest import TOKENIZER_FILE, BundleError
+from consumer.inference.places import local_path, shown
 from model_export.checkpoint import CONFIG_FILE, VOCABULARY_FILE, WEIGHT_FILES, CheckpointError
 from model_export.rows import VALIDATION_FILE
 
@@ -36,7 +36,10 @@ def local_checkpoint(source: str) -> Iterator[Path]:
     Raises:
         CheckpointError: there is no such folder, or its files cannot be copied.
     """
-    folder = local_path(source)
+    try:
+        folder = local_path(source)
+    except BundleError as error:
+        raise CheckpointError(str(error)) from None
     if folder is not None:
         if not folder.is_dir():
             raise CheckpointError(f"{source}: no such folder; give the folder or the URL of a checkpoint")
@@ -56,8 +59,9 @@ def _download(url: str, folder: Path) -> None:
         raise CheckpointError(
             f"{shown(url)}: no library for this kind of URL is installed ({error}); for s3:// install the extra s3"
         ) from error
-    except ValueError as error:
-        raise CheckpointError(f"{shown(url)}: {error}; use a path, file:// or s3://") from error
+    except ValueError:
+        # Its words may hold the URL.
+        raise CheckpointError(f"{shown(url)}: no kind of URL that is known; use a path, file:// or s3://") from None
     name = ""
     try:
         found = {PurePosixPath(entry).name: entry for entry in files.ls(root, detail=False)}

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from consumer.inference.batching import DEFAULT_MAX_BATCH_TOKENS
 from consumer.inference.bundle import Bundle
-from consumer.inference.classifier import DEFAULT_MAX_BATCH_TOKENS
 from consumer.inference.encoding import TextEncoder
 from consumer.inference.manifest import MODEL_FILE, TOKENIZER_FILE
 from consumer.inference.session import ATTENTION_MASK, INPUT_IDS, Feed, open_session

@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from consumer.inference.classifier import DEFAULT_MAX_BATCH_TOKENS
+from consumer.inference.batching import DEFAULT_MAX_BATCH_TOKENS
 from consumer.inference.encoding import TextEncoder
 from model_export.batches import padded_batches
 from model_export.checkpoint import OUTPUT_SUFFIX, DistilBertForFeedback, DistilBertForOneHead

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from consumer.inference.fetch import shown
 from consumer.inference.manifest import (
     HASHED_FILES,
     LABELS_FILE,
@@ -21,6 +20,7 @@ from consumer.inference.manifest import (
     Probe,
     file_sha256,
 )
+from consumer.inference.places import shown
 from model_export.card import model_card
 from model_export.checkpoint import Checkpoint, DistilBertForFeedback, save_tokenizer
 from model_export.checkpoint_source import REPORT_FILE

@@ -27,6 +27,7 @@ from producer.errors import (
 )
 from schemas.connection import KafkaConnection
 from schemas.event import FeedbackEvent
+from schemas.missing_rights import fatal_error, missing_right_of_producer
 from schemas.registry import RegistryError, SchemaRegistryConnection, schema_headers
 from schemas.topics import EVENTS
 
@@ -93,9 +94,10 @@ class FeedbackPublisher:
         self._queue_timeout_s = queue_timeout_s
         self._max_unseen_failures = max_queued_records
         self._on_settled = on_settled
-        self._faults = BrokerFaults()
+        client_config = self._connection.as_librdkafka()
+        self._faults = BrokerFaults(client_config)
         config: dict[str, Any] = {
-            **self._connection.as_librdkafka(),
+            **client_config,
             "client.id": "feedback-publisher",
             "enable.idempotence": True,
             "acks": "all",
@@ -252,7 +254,7 @@ class FeedbackPublisher:
         atexit.unregister(self._close_at_exit)
         if pending_records:
             raise PublishError(f"{pending_records} records got no outcome: does a callback of a receipt block?")
-        self._producer.close()
+        self._noting_what_is_fatal(self._producer.close)
         if unseen:
             raise UndeliveredError(self._close_report, next(iter(unseen.values())).reason)
         return self._close_report
@@ -293,7 +295,8 @@ class FeedbackPublisher:
         except BufferError:
             return None
         except KafkaException as error:
-            raise BrokerError(f"topic {self._topic}: {self._faults.fatal or error.args[0].str()}") from None
+            refusal = missing_right_of_producer(error.args[0], self._topic) or error.args[0].str()
+            raise BrokerError(f"topic {self._topic}: {self._faults.fatal or refusal}") from None
         self._pending_records += 1
         return receipt
 
@@ -335,8 +338,18 @@ class FeedbackPublisher:
 
     def _serve(self) -> None:
         while not self._stop.is_set():
-            self._producer.poll(_POLL_S)
+            self._noting_what_is_fatal(lambda: self._producer.poll(_POLL_S))
             self._settle()
+
+    def _noting_what_is_fatal(self, call: Callable[[], object]) -> None:
+        """Any call that serves callbacks may raise what ended the producer for good."""
+        try:
+            call()
+        except (KafkaException, SystemError) as raised:
+            fatal = fatal_error(raised)
+            if fatal is None:
+                raise
+            self._faults.fatal = missing_right_of_producer(fatal, self._topic) or fatal.str()
 
     def _settle(self) -> None:
         reported, self._reported = self._reported, []
@@ -347,7 +360,9 @@ class FeedbackPublisher:
             if error is None:
                 receipt.set_result(Delivery(receipt.event_id, self._topic, partition, offset))
             else:
-                failed[receipt] = delivery_error(receipt.event_id, error, self._faults.recent())
+                failed[receipt] = delivery_error(
+                    receipt.event_id, error, self._faults.fatal or self._faults.recent(), self._topic
+                )
                 receipt.set_exception(failed[receipt])
         with self._changed:
             self._pending_records -= len(reported)

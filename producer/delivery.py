@@ -9,6 +9,7 @@ from uuid import UUID
 from confluent_kafka import KafkaError
 
 from producer.errors import DeliveryError, OutcomeUnknownError, RefusedError
+from schemas.missing_rights import missing_right_of_producer
 
 # Errors that depend on the record, the topic or the login alone, so that every attempt meets them: nothing is stored.
 # librdkafka knows more (rd_kafka_message_status), but confluent-kafka 2.16 does not pass it on. All other codes are
@@ -114,16 +115,17 @@ class Receipt(Future[Delivery]):
             self.outcome_seen = self.outcome_seen or self.done()
 
 
-def delivery_error(event_id: UUID, error: KafkaError, fault: str | None = None) -> DeliveryError:
+def delivery_error(event_id: UUID, error: KafkaError, fault: str | None = None, topic: str = "") -> DeliveryError:
     """The error of a delivery report: refused only where no attempt can have been stored.
 
     Args:
         event_id: the event's id.
         error: the delivery report's error.
         fault: what the connection complained about lately, added to the reason of an unknown outcome.
+        topic: where it was sent to.
     """
     code = error.code()
     if code in _REFUSALS:
-        return RefusedError(event_id, code, error.str())
+        return RefusedError(event_id, code, missing_right_of_producer(error, topic) or error.str())
     reason = error.str() if fault is None else f"{error.str()} ({fault})"
     return OutcomeUnknownError(event_id, code, reason)

@@ -16,18 +16,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from schemas import command_line
+from schemas.access_commands import access_app
 from schemas.asyncapi.document import asyncapi_document, document_files, released_document
 from schemas.cluster import Cluster, ClusterUnreachableError, LoginRefusedError
 from schemas.compatibility.documents import Difference, compare_documents
 from schemas.connection import DatabaseConnection, KafkaConnection
+from schemas.database_errors import explain
 from schemas.jsonschema import contract_files
 from schemas.registry_commands import registry_app
+from schemas.roles_commands import roles_app
 from schemas.topics import TopicDifference, apply_topics, diff_topics, load_topics
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 topics_app = typer.Typer(no_args_is_help=True, help="Compare the cluster's topics with schemas/topics.toml.")
 app.add_typer(topics_app, name="topics")
+app.add_typer(access_app, name="access")
 app.add_typer(registry_app, name="registry")
+app.add_typer(roles_app, name="roles")
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -100,8 +105,7 @@ def migrate() -> None:
     try:
         revision = upgrade(engine)
     except SQLAlchemyError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        _fail(f"the database cannot be migrated: {reason}")
+        _fail(f"the database cannot be migrated: {explain(error)}")
     finally:
         engine.dispose()
     out.print(f"database at revision {revision}")

@@ -20,6 +20,9 @@ SHADOW: Final[Role] = "shadow"
 CANARY: Final[Role] = "canary"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Both are shown to operators, in logs, metrics and lists.
+ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._+-]+$")]
 
 
 class _Contract(BaseModel):
@@ -34,9 +37,9 @@ class Announcement(_Contract):
     """
 
     role: Role
-    name: str
-    version: str
-    url: str
+    name: ModelName
+    version: ModelVersion
+    url: str = Field(max_length=2_000)
     manifest_sha256: Sha256
     model_sha256: Sha256
     share: float = Field(default=1.0, gt=0, le=1)

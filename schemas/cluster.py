@@ -1,5 +1,6 @@
 """Questions to a Kafka cluster through its admin interface, and what stands behind an answer that does not come."""
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -8,11 +9,13 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from schemas.connection import LibrdkafkaConfig
+from schemas.handshake import why_refused
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 _POLL_S: Final = 0.1
+_LOOK_INTERVAL_S: Final = 2.0
 _AWAY: Final = frozenset(
     {
         KafkaError._TIMED_OUT,  # noqa: SLF001 (librdkafka's own codes begin with an underscore)
@@ -21,7 +24,6 @@ _AWAY: Final = frozenset(
         KafkaError._RESOLVE,  # noqa: SLF001
     }
 )
-_LOGIN: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})  # noqa: SLF001
 
 
 class ClusterUnreachableError(Exception):
@@ -40,8 +42,11 @@ class Cluster:
     """
 
     def __init__(self, connection: LibrdkafkaConfig) -> None:
+        self._connection = connection
         self._address = connection["bootstrap.servers"]
         self._fault: KafkaError | None = None
+        self._is_handshake_in_doubt = False
+        self._look_again_at_s = 0.0
         config: dict[str, Any] = {**connection, "log_level": 0, "error_cb": self._note}
         try:
             self.admin: Final = AdminClient(config)
@@ -74,9 +79,21 @@ class Cluster:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 (says less than the fault before it)
             self._fault = error
+        # Of a listener that speaks TLS, or does not, librdkafka says no more than that it is down.
+        self._is_handshake_in_doubt = True
 
     def _check_login(self) -> None:
-        if self._fault is not None and self._fault.code() in _LOGIN:
+        fault = self._fault
+        if fault is not None and fault.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
             raise LoginRefusedError(
-                f"Kafka refuses the login, check KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_*: {self._fault.str()}"
+                f"Kafka refuses the login, check KAFKA_SECURITY_PROTOCOL and KAFKA_SASL_*: {fault.str()}"
             )
+        if not self._is_handshake_in_doubt or time.monotonic() < self._look_again_at_s:
+            return
+        self._is_handshake_in_doubt = False
+        self._look_again_at_s = time.monotonic() + _LOOK_INTERVAL_S
+        reason = why_refused(self._connection)
+        if reason is None and fault is not None and fault.code() == KafkaError._SSL:  # noqa: SLF001
+            reason = fault.str()
+        if reason is not None:
+            raise LoginRefusedError(f"no access to Kafka at {self._address}: {reason}")

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
 # Any fixed number serves: two migrators at once must pick the same one.
-_ADVISORY_LOCK_KEY: Final = 7_221_904_517
+ADVISORY_LOCK_KEY: Final = 7_221_904_517
 
 
 def _config() -> Config:
@@ -42,7 +42,7 @@ def migrate(engine: Engine, revision: str = "head") -> str:
         sqlalchemy.exc.SQLAlchemyError: the database is away, refuses the login, or a statement failed.
     """
     with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK_KEY})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK_KEY})
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)

@@ -101,6 +101,8 @@ feedback: Final = Table(
     Index(None, "sentiment", "occurred_at"),
     Index(None, "source", "occurred_at"),
     Index("ix_feedback_customer_id", "customer_id", postgresql_where=text("customer_id IS NOT NULL")),
+    # Retention deletes from the oldest on.
+    Index(None, "stored_at"),
     Index("ix_feedback_needs_review", "occurred_at", postgresql_where=text("needs_review")),
     Index("ix_feedback_text_search", text("to_tsvector('english', text)"), postgresql_using="gin"),
 )
@@ -131,6 +133,46 @@ record_outcomes: Final = Table(
         postgresql_where=text("outcome IN ('dead_letter', 'conflict')"),
     ),
     comment="The first verdict on every record, which stands. No personal data. Kept longer than the topics.",
+)
+
+erased_events: Final = Table(
+    "erased_events",
+    metadata,
+    Column("event_id", Uuid, nullable=False),
+    Column("erased_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("event_id"),
+    comment="Events of erased customers: a further copy, or one that was not read yet, is recorded as erased.",
+)
+
+erasures: Final = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Null where it was interrupted: what is counted here is done, another erasure did the rest.
+    Column("finished_at", DateTime(timezone=True)),
+    Column("database_user", Text, nullable=False, server_default=text("SESSION_USER")),
+    Column("reason", Text),
+    # HMAC-SHA256 of the customer's id under a key that this database does not hold; null without such a key.
+    Column("customer_hmac", LargeBinary),
+    Column("feedback_rows", BigInteger, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    Column("ledger_entries", BigInteger, nullable=False),
+    Column("event_ids", BigInteger, nullable=False),
+    Column("app_version", Text, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index(None, "customer_hmac", postgresql_where=text("customer_hmac IS NOT NULL")),
+    comment="Each erasure of a customer: when, by whom, how many of each. Never the customer's id.",
+)
+
+retention_horizons: Final = Table(
+    "retention_horizons",
+    metadata,
+    Column("table_name", Text, nullable=False),
+    Column("deleted_before", DateTime(timezone=True), nullable=False),
+    Column("applied_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    PrimaryKeyConstraint("table_name"),
+    comment="How far retention may have deleted from a table: what is older and missing is not lost.",
 )
 
 window_marks: Final = Table(

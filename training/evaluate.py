@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from consumer.inference.manifest import MANIFEST_FILE, read_manifest
+from consumer.inference.bundle_files import read_manifest
+from consumer.inference.manifest import MANIFEST_FILE
 from model_export.rows import Row, read_rows
 from schemas.labels import HEADS
 from training.measures import measure_head, measure_review

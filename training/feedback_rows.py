@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from model_export.rows import Row, RowError
 from schemas.connection import DatabaseConnection
+from schemas.database_errors import explain
 from schemas.tables import feedback, labels
 
 _CHUNK_ROWS: Final = 1_000
@@ -52,7 +53,6 @@ def read_feedback_rows(connection: DatabaseConnection, since: datetime | None) -
                     licence_class=_LICENCE_CLASS,
                 )
     except SQLAlchemyError as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise RowError(f"{connection.database_address()}: cannot be read: {reason}") from None
+        raise RowError(f"{connection.database_address()}: cannot be read: {explain(error)}") from None
     finally:
         engine.dispose()

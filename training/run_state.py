@@ -1,8 +1,8 @@
 """What an interrupted run goes on from: weights, optimiser, random numbers and the place in the epoch, in one file."""
 
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -81,7 +81,7 @@ def load_state(path: Path, fingerprint: str, parts: dict[str, Any]) -> RunProgre
         return RunProgress(fingerprint)
     try:
         state = torch.load(path, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise FitError(f"{path}: cannot be read ({type(error).__name__}); remove the folder to begin anew") from error
     progress = RunProgress(**state["progress"])
     if progress.fingerprint != fingerprint:

@@ -12,6 +12,9 @@ from consumer.client.errors import (
     ReaderError,
     TopicMissingError,
 )
+from schemas.connection import LibrdkafkaConfig
+from schemas.handshake import why_refused
+from schemas.missing_rights import denied
 
 _ATTEMPT_S: Final = 1.0
 _PROBE_INTERVAL_S: Final = 2.0
@@ -51,14 +54,17 @@ class BrokerWatch:
     `outage_timeout_s` are one.
     """
 
-    def __init__(self, topic: str, bootstrap_servers: str, outage_timeout_s: float) -> None:
+    def __init__(self, topic: str, group_id: str, connection: LibrdkafkaConfig, outage_timeout_s: float) -> None:
         self._topic = topic
-        self._servers = bootstrap_servers
+        self._group_id = group_id
+        self._connection = connection
+        self._servers = connection["bootstrap.servers"]
         self._outage_timeout_s = outage_timeout_s
         self._away_since: float | None = None
         self._latest: KafkaError | None = None
         self._refusal: KafkaError | None = None
         self._probe_at_s = 0.0
+        self._is_handshake_in_doubt = False
 
     @property
     def is_away(self) -> bool:
@@ -67,6 +73,7 @@ class BrokerWatch:
 
     def on_error(self, error: KafkaError) -> None:
         """Take note of an `error_cb`. librdkafka tells once that all brokers are down, and never that one is back."""
+        self._is_handshake_in_doubt = True
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._away_since = self._away_since or time.monotonic()
             return
@@ -86,8 +93,7 @@ class BrokerWatch:
             KafkaUnavailableError: they have been away for too long.
         """
         if self._refusal is not None:
-            refusal, self._refusal = self._refusal, None
-            raise self._refused(refusal)
+            self._raise_refusal()
         if self._away_since is None or time.monotonic() < self._probe_at_s:
             return
         self._probe_at_s = time.monotonic() + _PROBE_INTERVAL_S
@@ -130,8 +136,7 @@ class BrokerWatch:
             except KafkaException as failure:
                 # Error callbacks are served by poll, and nothing is assigned that it could deliver.
                 consumer.poll(0)
-                if self._refusal is not None:
-                    raise self._refused(self._refusal) from None
+                self._raise_refusal()
                 if waited_s >= self._outage_timeout_s:
                     raise self._unavailable(failure.args[0]) from None
                 time.sleep(_PAUSE_S)
@@ -160,8 +165,20 @@ class BrokerWatch:
             f"there is no topic {self._topic} at {self._servers}; `python -m schemas topics apply` creates ours"
         )
 
+    def _raise_refusal(self) -> None:
+        if self._is_handshake_in_doubt:
+            self._is_handshake_in_doubt = False
+            reason = why_refused(self._connection)
+            if reason is not None:
+                raise AccessRefusedError(f"no access to Kafka at {self._servers}: {reason}") from None
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise self._refused(refusal) from None
+
     def _refused(self, error: KafkaError) -> AccessRefusedError:
-        return AccessRefusedError(f"Kafka at {self._servers} refuses: {error.str()}: check the login and the ACLs")
+        missing = denied(error, topic=("Read", self._topic), group=("Read", self._group_id))
+        reason = missing or f"{error.str()}: check the login and the ACLs"
+        return AccessRefusedError(f"Kafka at {self._servers} refuses: {reason}")
 
     def _unavailable(self, error: KafkaError) -> KafkaUnavailableError:
         reason = (self._latest or error).str()

@@ -100,13 +100,15 @@ class ClassifiedFeedbackReader:
         self._until_end = until_end
         self._on_unreadable = on_unreadable
         self._topic = topic
-        self._watch = BrokerWatch(topic, connection.bootstrap_servers, outage_timeout_s)
+        # librdkafka demands a group even where none is joined.
+        member_of = group_id or "feedback-reader-without-group"
+        client_config = connection.as_librdkafka()
+        self._watch = BrokerWatch(topic, member_of, client_config, outage_timeout_s)
         self._outage_timeout_s = outage_timeout_s
         config: dict[str, Any] = {
-            **connection.as_librdkafka(),
+            **client_config,
             "client.id": "feedback-reader",
-            # librdkafka demands one even where no group is joined.
-            "group.id": group_id or "feedback-reader-without-group",
+            "group.id": member_of,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

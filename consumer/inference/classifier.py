@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from onnxruntime import RunOptions
 
 from consumer.errors import ConsumerError
-from consumer.inference.batching import plan_batches
+from consumer.inference.batching import DEFAULT_MAX_BATCH_TOKENS, plan_batches
 from consumer.inference.bundle import Bundle
 from consumer.inference.cpus import available_cpus
 from consumer.inference.encoding import EncodedText, TextEncoder
@@ -28,7 +27,6 @@ from consumer.inference.manifest import (
 from consumer.inference.session import ATTENTION_MASK, INPUT_IDS, GraphSession, open_session
 from consumer.inference.workers import Workers
 
-DEFAULT_MAX_BATCH_TOKENS: Final = 256
 DEFAULT_DEADLINE_S: Final = 30.0
 _TERMINATE_GRACE_S: Final = 5.0
 _SCORE_DECIMALS: Final = 6
@@ -97,7 +95,7 @@ class Classifier:
         max_batch_tokens: int = DEFAULT_MAX_BATCH_TOKENS,
         deadline_s: float = DEFAULT_DEADLINE_S,
         on_batch: BatchObserver | None = None,
-        open_session: Callable[[Path], GraphSession] = open_session,
+        open_session: Callable[[bytes], GraphSession] = open_session,
     ) -> None:
         """Load the bundle's tokenizer and graph and start the threads.
 
@@ -107,10 +105,10 @@ class Classifier:
             max_batch_tokens: the largest padded size of a batch; a single longer text still makes one.
             deadline_s: how long one batch may run.
             on_batch: observer of finished batches, called in the thread that called `classify`.
-            open_session: gives the session for a model file.
+            open_session: gives the session for the bytes of a model file.
 
         Raises:
-            BundleError: onnxruntime cannot load the graph.
+            BundleError: a file is not the one any more that was checked, or onnxruntime cannot load the graph.
         """
         self.bundle = bundle
         self._max_batch_tokens = max_batch_tokens
@@ -118,8 +116,8 @@ class Classifier:
         self._heads: list[tuple[str, tuple[str, ...], HeadSpec]] = [
             (head, labels, bundle.manifest.heads[head]) for head, labels in bundle.labels.heads.items()
         ]
-        self._encoder = TextEncoder(bundle.folder / TOKENIZER_FILE, max_length_tokens=bundle.manifest.max_length)
-        self._session = open_session(bundle.folder / MODEL_FILE)
+        self._encoder = TextEncoder(bundle.read(TOKENIZER_FILE), max_length_tokens=bundle.manifest.max_length)
+        self._session = open_session(bundle.read(MODEL_FILE))
         self._deadline_s = deadline_s
         self._workers = self._start_workers(threads)
 

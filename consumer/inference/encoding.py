@@ -33,13 +33,15 @@ class TextEncoder:
         largest_id: the largest id that a text can produce.
     """
 
-    def __init__(self, tokenizer_file: Path, *, max_length_tokens: int) -> None:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-        self.pad_id: int = tokenizer.token_to_id("[PAD]") or 0
-        self.largest_id: int = max(tokenizer.get_vocab().values())
-        tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length_tokens)
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Path | bytes, *, max_length_tokens: int) -> None:
+        """Build a tokenizer from a `tokenizer.json`, or from its bytes."""
+        content = tokenizer if isinstance(tokenizer, bytes) else tokenizer.read_bytes()
+        built = Tokenizer.from_buffer(content)
+        self.pad_id: int = built.token_to_id("[PAD]") or 0
+        self.largest_id: int = max(built.get_vocab().values())
+        built.no_padding()
+        built.enable_truncation(max_length_tokens)
+        self._tokenizer = built
         self._max_chars = max_length_tokens * _MAX_CHARS_PER_TOKEN
 
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:

@@ -1,18 +1,18 @@
-"""Copies of remote bundles: which URLs are allowed, how they reach the cache, and which copy serves in need."""
+"""Copies of remote bundles: how they reach the cache, and which copy serves in need."""
 
 import hashlib
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
 
-from fsspec.core import url_to_fs
-
-from consumer.inference.manifest import MANIFEST_FILE, BundleError, read_manifest
+from consumer.inference.bundle_files import read_file, read_manifest, require_manifest_hash
+from consumer.inference.manifest import MANIFEST_FILE, BundleError
+from consumer.inference.remote import FetchError, Remote
 
 _log = logging.getLogger(__name__)
 
@@ -28,57 +28,6 @@ CheckedT = TypeVar("CheckedT")
 
 class BundleUnavailableError(BundleError):
     """A bundle cannot be reached for now: a later attempt may succeed."""
-
-
-class _FetchError(Exception):
-    """The remote place did not give a file; the message says why."""
-
-
-def local_path(url: str) -> Path | None:
-    """The folder that a plain path or a `file://` URL names; None for every other URL."""
-    if "://" not in url:
-        return Path(url).expanduser().resolve()
-    if url.startswith("file://"):
-        return Path(url.removeprefix("file://")).resolve()
-    return None
-
-
-def require_allowed(url: str, prefixes: Sequence[str]) -> None:
-    """Check that a URL lies inside one of the prefixes.
-
-    Raises:
-        BundleError: it does not.
-    """
-    place = f"{_canonical(url)}/"
-    if not any(place.startswith(f"{_canonical(prefix).rstrip('/')}/") for prefix in prefixes):
-        places = ", ".join(shown(prefix) for prefix in prefixes)
-        raise BundleError(
-            f"{shown(url)}: outside the allowed places for bundles ({places}); move the bundle there or add its folder "
-            "to CONSUMER_BUNDLE_ALLOWED_PREFIXES"
-        )
-
-
-def shown(url: str) -> str:
-    """A URL without what may be secret in it: user, password and query."""
-    if "://" not in url:
-        return url
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def require_manifest_hash(manifest: bytes, expected: str | None, place: str) -> str:
-    """The sha256 of a manifest, in hex.
-
-    Raises:
-        BundleError: it is not the expected one.
-    """
-    found = hashlib.sha256(manifest).hexdigest()
-    if expected is not None and found != expected:
-        raise BundleError(
-            f"{place}: its sha256 is {found[:12]}..., {expected[:12]}... was announced: the bundle was changed after "
-            "it was published; publish it again"
-        )
-    return found
 
 
 def fetch(
@@ -106,14 +55,15 @@ def fetch(
         return _fetch_pinned(url, cache_dir, check, manifest_sha256)
     home = _home(cache_dir, hashlib.sha256(url.encode()).hexdigest()[:16])
     try:
-        remote = _Remote(url)
-        manifest = remote.read(MANIFEST_FILE)
-        folder = home / hashlib.sha256(manifest).hexdigest()[:16]
-        checked = _check_copy(folder, check)
-        if checked is not None:
-            return checked
-        _download(remote, manifest, folder, check)
-    except _FetchError as error:
+        with _incoming(home) as incoming:
+            remote = Remote(url)
+            manifest = _read_manifest(remote, incoming)
+            folder = home / hashlib.sha256(manifest).hexdigest()[:16]
+            checked = _check_copy(folder, check)
+            if checked is not None:
+                return checked
+            _download(remote, incoming, folder, check)
+    except FetchError as error:
         folder = _newest_copy(home, error)
         _log.warning("%s; the copy in %s serves instead", error, folder)
     checked = check(folder)
@@ -130,11 +80,12 @@ def _fetch_pinned(
     if checked is not None:
         return checked
     try:
-        remote = _Remote(url)
-        manifest = remote.read(MANIFEST_FILE)
-        require_manifest_hash(manifest, manifest_sha256, f"{remote.shown}/{MANIFEST_FILE}")
-        _download(remote, manifest, folder, check)
-    except _FetchError as error:
+        with _incoming(home) as incoming:
+            remote = Remote(url)
+            manifest = _read_manifest(remote, incoming)
+            require_manifest_hash(manifest, manifest_sha256, f"{remote.shown}/{MANIFEST_FILE}")
+            _download(remote, incoming, folder, check)
+    except FetchError as error:
         raise BundleUnavailableError(f"{error}; check the URL and the access to it") from error
     checked = check(folder)
     _prune(home, _PINNED_COPIES_KEPT)
@@ -150,54 +101,30 @@ def _home(cache_dir: Path | None, name: str) -> Path:
     return home
 
 
-class _Remote:
-    """A remote folder, read file by file."""
-
-    def __init__(self, url: str) -> None:
-        self.shown = shown(url)
-        if "::" in url:
-            raise BundleError(f"{self.shown}: chained URLs are not supported; name the folder of the bundle itself")
-        try:
-            self._files, self._root = url_to_fs(url)
-        except ImportError as error:
-            raise BundleError(
-                f"{self.shown}: no library for this kind of URL is installed ({error}); for s3:// install the extra s3"
-            ) from error
-        except ValueError as error:
-            raise BundleError(f"{self.shown}: {error}; use a path, file:// or s3://") from error
-
-    def read(self, name: str) -> bytes:
-        content: bytes = self._try(name, self._files.cat_file, self._path(name))
-        return content
-
-    def copy(self, name: str, to: Path) -> None:
-        self._try(name, self._files.get_file, self._path(name), str(to))
-
-    def _path(self, name: str) -> str:
-        return f"{self._root.rstrip('/')}/{name}"
-
-    def _try(self, name: str, call: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401 - what the call gives
-        try:
-            return call(*arguments)
-        except Exception as error:
-            # Storage libraries raise errors of their own, whose words may hold signed URLs.
-            reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
-            raise _FetchError(f"{self.shown}/{name}: cannot be fetched ({reason})") from error
-
-
-def _download(remote: _Remote, manifest: bytes, folder: Path, check: Callable[[Path], object]) -> None:
-    incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=folder.parent))
+@contextmanager
+def _incoming(home: Path) -> Iterator[Path]:
+    """A folder for what is copied, which nobody else can read and which goes away unless it is moved."""
+    incoming = Path(tempfile.mkdtemp(prefix=_INCOMING, dir=home))
     try:
-        (incoming / MANIFEST_FILE).write_bytes(manifest)
+        yield incoming
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _read_manifest(remote: Remote, incoming: Path) -> bytes:
+    remote.copy(MANIFEST_FILE, incoming)
+    return read_file(incoming, MANIFEST_FILE)
+
+
+def _download(remote: Remote, incoming: Path, folder: Path, check: Callable[[Path], object]) -> None:
+    try:
         for name in read_manifest(incoming).files:
-            remote.copy(name, incoming / name)
+            remote.copy(name, incoming)
         check(incoming)
         if not folder.exists():  # another process may have brought the same bundle meanwhile
             incoming.rename(folder)
     except BundleError as error:
         raise BundleError(str(error).replace(str(incoming), remote.shown)) from error
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _check_copy(folder: Path, check: Callable[[Path], CheckedT]) -> CheckedT | None:
@@ -213,7 +140,7 @@ def _check_copy(folder: Path, check: Callable[[Path], CheckedT]) -> CheckedT | N
     return checked
 
 
-def _newest_copy(home: Path, error: _FetchError) -> Path:
+def _newest_copy(home: Path, error: FetchError) -> Path:
     copies = _copies(home)
     if not copies:
         raise BundleUnavailableError(
@@ -231,16 +158,6 @@ def _copies(home: Path) -> list[Path]:
     """The copies in the cache, the one used last first."""
     copies = [folder for folder in home.iterdir() if not folder.name.startswith(_INCOMING)]
     return sorted(copies, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
-
-
-def _canonical(url: str) -> str:
-    folder = local_path(url)
-    if folder is not None:
-        return f"file://{folder}"
-    scheme, _, path = url.partition("://")
-    if ".." in PurePosixPath(unquote(path)).parts:
-        raise BundleError(f"{shown(url)}: '..' is not allowed in the URL of a bundle")
-    return f"{scheme.lower()}://{path}"
 
 
 def _user_cache() -> Path:

@@ -1,11 +1,15 @@
 """What a model bundle says of itself: the types of `manifest.json` and `labels.json`."""
 
 import hashlib
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from consumer.inference import limits
+from schemas import announcement
 
 MANIFEST_FILE: Final = "manifest.json"
 MODEL_FILE: Final = "model.onnx"
@@ -14,14 +18,25 @@ LABELS_FILE: Final = "labels.json"
 MODEL_CARD_FILE: Final = "README.md"
 HASHED_FILES: Final = (MODEL_FILE, TOKENIZER_FILE, LABELS_FILE)
 
+# Where a folder is copied to Windows, these open a device whatever follows the dot.
+_DEVICES: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+
+
+def _refuse_device(name: str) -> str:
+    if _DEVICES.fullmatch(name):
+        raise ValueError("the name of a device is no name for a file")
+    return name
+
 
 # A manifest may come from a remote place: what it lists stays inside its own folder.
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
-ModelVersion = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._+-]+$")]
+FileName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100), AfterValidator(_refuse_device)
+]
+# Labels and names of heads are shown to operators: nothing in them may speak to a terminal.
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\p{C}\p{Zl}\p{Zp}]+$")]
+ModelName = announcement.ModelName
+ModelVersion = announcement.ModelVersion
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-_T = TypeVar("_T", bound=BaseModel)
 
 
 class BundleError(Exception):
@@ -35,7 +50,9 @@ class _Strict(BaseModel):
 class Labels(_Strict):
     """`labels.json`: for each head its labels, in the order of the head's output columns."""
 
-    heads: dict[str, tuple[str, ...]]
+    heads: dict[Label, Annotated[tuple[Label, ...], Field(max_length=limits.MAX_LABELS)]] = Field(
+        max_length=limits.MAX_HEADS
+    )
 
 
 class HeadSpec(_Strict):
@@ -45,7 +62,7 @@ class HeadSpec(_Strict):
     score is below `review_threshold` is unsure; it sets `needs_review` only where `decides_review` is true.
     """
 
-    output: str
+    output: str = Field(max_length=200)
     temperature: float = Field(default=1.0, gt=0)
     review_threshold: float = Field(default=0.0, ge=0, le=1)
     decides_review: bool = False
@@ -54,7 +71,7 @@ class HeadSpec(_Strict):
 class Probe(_Strict):
     """A text with the fp32 probabilities (after temperature) that the exporting machine computed, per head."""
 
-    text: str
+    text: str = Field(max_length=limits.MAX_PROBE_CHARACTERS)
     probabilities: dict[str, tuple[float, ...]]
 
 
@@ -76,9 +93,9 @@ class Manifest(_Strict):
     quantisation: Literal["int8", "none"]
     max_length: int = Field(ge=8, le=512)
     inputs: tuple[str, ...]
-    heads: dict[str, HeadSpec] = Field(min_length=1)
-    files: dict[FileName, Sha256]
-    probes: tuple[Probe, ...] = Field(min_length=1)
+    heads: dict[str, HeadSpec] = Field(min_length=1, max_length=limits.MAX_HEADS)
+    files: dict[FileName, Sha256] = Field(max_length=limits.MAX_FILES)
+    probes: tuple[Probe, ...] = Field(min_length=1, max_length=limits.MAX_PROBES)
     probe_tolerance: float = Field(gt=0, le=0.5)
     metrics: dict[str, Any] = Field(default_factory=dict)
     parity: dict[str, Any] = Field(default_factory=dict)
@@ -98,17 +115,6 @@ class Manifest(_Strict):
         return self
 
 
-def _read(path: Path, model: type[_T]) -> _T:
-    try:
-        return model.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the document"
-        raise BundleError(f"{path}: {where}: {first['msg']}") from error
-
-
 def file_sha256(path: Path) -> str:
     """The sha256 of a file in hex, as manifests name their files.
 
@@ -117,21 +123,3 @@ def file_sha256(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json` of a bundle folder.
-
-    Raises:
-        BundleError: the file is missing, is no JSON, or does not fit the type.
-    """
-    return _read(folder / MANIFEST_FILE, Manifest)
-
-
-def read_labels(folder: Path) -> Labels:
-    """Read `labels.json` of a bundle folder.
-
-    Raises:
-        BundleError: the file is missing, is no JSON, or does not fit the type.
-    """
-    return _read(folder / LABELS_FILE, Labels)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import ExecutionMode, InferenceSession, RunOptions, SessionOptions
 
-from consumer.inference.manifest import BundleError
+from consumer.inference.manifest import MODEL_FILE, BundleError
 
 INPUT_IDS: Final = "input_ids"
 ATTENTION_MASK: Final = "attention_mask"
@@ -27,11 +27,16 @@ class GraphSession(Protocol):
         ...
 
 
-def open_session(model: Path) -> InferenceSession:
+def open_session(model: Path | bytes, shown: Path | None = None) -> InferenceSession:
     """Open a graph on the CPU with one compute thread a call; concurrency comes from concurrent calls.
 
     Measured with two CPUs: two calls of one thread each do more texts a second than one call of two threads. The
-    memory arena is off because it keeps the largest size of every shape it has met.
+    memory arena is off because it keeps the largest size of every shape it has met. A file is ONNX and nothing else,
+    whatever it looks like; no library of further operators is ever registered.
+
+    Args:
+        model: the file, or its bytes.
+        shown: named in messages.
 
     Raises:
         BundleError: onnxruntime cannot load the file.
@@ -41,9 +46,11 @@ def open_session(model: Path) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.execution_mode = ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
         return InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise BundleError(f"{model}: onnxruntime cannot load it ({type(error).__name__}); export it again") from error
+        place = shown or (model if isinstance(model, Path) else MODEL_FILE)
+        raise BundleError(f"{place}: onnxruntime cannot load it ({type(error).__name__}); export it again") from error

@@ -146,6 +146,7 @@ class AnnouncementReader:
                 "models_topic_unreadable",
                 topic=self._topic,
                 error=trouble,
-                advice="what serves goes on; if the topic is missing run `python -m schemas topics apply`",
+                advice="what serves goes on; if the topic is missing run `python -m schemas topics apply`, "
+                "if the right to Read it `python -m schemas access apply`",
             )
         self._trouble = trouble

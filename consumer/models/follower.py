@@ -64,7 +64,7 @@ class ModelFollower:
     """Reads announcements, loads bundles beside those that serve, and exchanges them between two windows.
 
     A bundle that cannot be used changes nothing: the one before it goes on, and operators are told why. After `start`
-    all of this happens in a thread of its own, and loading in another one: less than a second of one CPU's time.
+    all of this happens in a thread of its own, and loading in another one: about two seconds of one CPU's time.
 
     Args:
         reader: the topic.

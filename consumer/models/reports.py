@@ -98,13 +98,14 @@ class Reporter:
                 "model_report_lost",
                 topic=self._topic,
                 error=topic.error.name(),
-                advice="if the topic is missing run `python -m schemas topics apply`",
+                advice="if the topic is missing run `python -m schemas topics apply`, if the right to Write it "
+                "`python -m schemas access apply`",
             )
             return False
         self._is_known = True
         return True
 
 
-def _tell_failure(error: KafkaError | None, _: Message) -> None:
+def _tell_failure(error: KafkaError | None, message: Message) -> None:
     if error is not None:
-        log.warning("model_report_lost", error=error.name())
+        log.warning("model_report_lost", topic=message.topic(), error=error.name())

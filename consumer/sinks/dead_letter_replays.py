@@ -212,6 +212,8 @@ class ReplayJournal:
     def _running(self) -> str:
         running = self.unfinished()
         since = "" if running is None else f" since {running.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        if not since:
+            return "a `dlq replay`, `erase` or `retention apply` runs: wait for its end, or stop it (Ctrl-C, SIGTERM)"
         return f"another `dlq replay` runs{since}: wait for its end, or stop it first (Ctrl-C, SIGTERM)"
 
 

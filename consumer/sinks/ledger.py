@@ -1,10 +1,25 @@
 """The ledger: the first verdict on a record stands, whoever wrote it and whatever came after."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, false, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Engine,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
@@ -21,7 +36,16 @@ from consumer.outcomes import (
 from consumer.results import FeedbackRow
 from consumer.sinks.database import connected
 from consumer.sinks.sqlstate import describe, meaning_of, to_consumer_error
-from schemas.tables import feedback, record_outcomes
+from schemas.tables import erased_events, feedback, record_outcomes
+
+# Nothing of the event stays: neither the hash of its content, nor what was wrong with it.
+_ERASED: Final = {
+    "outcome": "erased",
+    "payload_sha256": None,
+    "stage": None,
+    "error_class": None,
+    "error_message": None,
+}
 
 
 class UnstorableRecordsError(Exception):
@@ -62,6 +86,7 @@ class Ledger:
             return KnownRecords(
                 recorded=frozenset(Coordinates(*row) for row in recorded),
                 owners={event_id: bytes(payload) for event_id, payload in owners},
+                erased=_erased_among(connection, event_ids),
             )
 
     def persist(self, proposals: Sequence[Proposal]) -> None:
@@ -152,9 +177,15 @@ class Ledger:
     def _insert(self, connection: Connection, proposals: Sequence[Proposal]) -> None:
         claimed = self._claim(connection, proposals)
         mine = [proposal for proposal in proposals if proposal.coordinates in claimed]
-        _insert_rows(connection, mine)
+        # Asked with the claims in hand: an erasure announces its events, and then waits for whoever holds a claim.
+        erased = _erased_among(connection, [proposal.event_id for proposal in mine if proposal.event_id is not None])
+        for proposal in mine:
+            if proposal.event_id in erased:
+                self._settle(connection, proposal, _ERASED)
+        kept = [proposal for proposal in mine if proposal.event_id not in erased]
+        _insert_rows(connection, kept)
         # A row of this id by another record, seen or not when the window was classified, makes ours a repetition.
-        unsure = [proposal for proposal in mine if proposal.failure is None]
+        unsure = [proposal for proposal in kept if proposal.failure is None]
         if unsure:
             self._settle_repetitions(connection, unsure)
 
@@ -183,23 +214,27 @@ class Ledger:
             if owner is not None and self._is_owned_by(owner, proposal.coordinates):
                 continue
             settled: dict[str, Any] = {"outcome": "duplicate"}
-            # Without an owner the row was erased since it was looked up: its copies stay away with it.
-            if owner is not None and bytes(owner.payload_sha256) != proposal.payload_sha256:
+            # Without an owner the row was removed since it was looked up: its copies stay away with it.
+            same = (proposal.payload_sha256, proposal.other_sha256)
+            if owner is not None and bytes(owner.payload_sha256) not in same:
                 settled = {
                     "outcome": "conflict",
                     "stage": CONFLICT_STAGE,
                     "error_class": CONFLICT_CLASS,
                     "error_message": CONFLICT_MESSAGE,
                 }
-            connection.execute(
-                update(record_outcomes)
-                .where(
-                    record_outcomes.c.source_topic_id == self._topic_id,
-                    record_outcomes.c.source_partition == proposal.coordinates.partition,
-                    record_outcomes.c.source_offset == proposal.coordinates.offset,
-                )
-                .values(settled)
+            self._settle(connection, proposal, settled)
+
+    def _settle(self, connection: Connection, proposal: Proposal, settled: dict[str, Any]) -> None:
+        connection.execute(
+            update(record_outcomes)
+            .where(
+                record_outcomes.c.source_topic_id == self._topic_id,
+                record_outcomes.c.source_partition == proposal.coordinates.partition,
+                record_outcomes.c.source_offset == proposal.coordinates.offset,
             )
+            .values(settled)
+        )
 
     def _is_owned_by(self, row: Any, coordinates: Coordinates) -> bool:  # noqa: ANN401 (a Row of the five columns)
         owner = (row.source_topic_id, row.source_partition, row.source_offset)
@@ -263,6 +298,14 @@ class Ledger:
                 return False
             raise to_consumer_error(error) from None
         return True
+
+
+def _erased_among(connection: Connection, event_ids: Sequence[UUID]) -> frozenset[UUID]:
+    # One parameter, however many ids: a list of hundreds takes longer to plan than to look up.
+    asked = cast(list(event_ids), ARRAY(Uuid))
+    return frozenset(
+        connection.scalars(select(erased_events.c.event_id).where(erased_events.c.event_id == any_(asked)))
+    )
 
 
 def _insert_rows(connection: Connection, proposals: Sequence[Proposal]) -> None:

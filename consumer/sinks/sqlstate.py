@@ -5,13 +5,14 @@ from typing import Final, Literal
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from consumer.errors import ConsumerError, FatalError, TransientError
+from schemas.database_errors import advice_on, server_words
 
 Meaning = Literal["data", "transient", "fatal"]
 
 _DATA: Final = ("22", "54")
 _FATAL: Final = ("28", "3D", "42")
-# libpq tells no SQLSTATE when a connection is refused; these of the server's words mean that waiting does not help.
-_REFUSED: Final = ("authentication failed", "no pg_hba.conf entry", "does not exist", "no password supplied")
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
+_WHAT_TO_CHECK: Final = "check DATABASE_URL, the role's rights and migrations"
 
 
 def meaning_of(error: DBAPIError) -> Meaning:
@@ -21,9 +22,11 @@ def meaning_of(error: DBAPIError) -> Meaning:
     """
     sqlstate = getattr(error.orig, "pgcode", None)
     if sqlstate is None:
+        # libpq tells no SQLSTATE when a connection is refused, or its options make no sense; only its words.
+        if advice_on(error) is not None:
+            return "fatal"
         if isinstance(error, OperationalError | InterfaceError):
-            refused = any(words in str(error.orig) for words in _REFUSED)
-            return "fatal" if refused else "transient"
+            return "transient"
         # psycopg2 refuses some values by itself (ValueError for NUL), before the server sees them.
         return "data"
     if sqlstate.startswith(_DATA):
@@ -34,18 +37,18 @@ def meaning_of(error: DBAPIError) -> Meaning:
 def describe(error: DBAPIError) -> str:
     """The error as it may be logged: class and SQLSTATE, never a statement or a value.
 
-    Without a SQLSTATE it is the connection that failed, and libpq's own words hold host, port, user and reason.
+    Without a SQLSTATE it is the connection that failed, and libpq's own words hold host, port, user and reason. Where a
+    right is missing, the server's words hold the name of the table and nothing else.
     """
     sqlstate = getattr(error.orig, "pgcode", None)
-    if sqlstate is None and isinstance(error, OperationalError):
-        return str(error.orig).strip().splitlines()[0]
+    is_connection = sqlstate is None and (isinstance(error, OperationalError) or advice_on(error) is not None)
+    if is_connection or sqlstate == _INSUFFICIENT_PRIVILEGE:
+        return server_words(error)
     return f"{type(error.orig).__name__} (SQLSTATE {sqlstate or 'none'})"
 
 
 def to_consumer_error(error: DBAPIError) -> ConsumerError:
     """The engine's error for a database error that no single value is to blame for."""
     if meaning_of(error) == "fatal":
-        return FatalError(
-            f"PostgreSQL refuses: {describe(error)}; check DATABASE_URL, the role's rights and migrations"
-        )
+        return FatalError(f"PostgreSQL refuses: {describe(error)}: {advice_on(error) or _WHAT_TO_CHECK}")
     return TransientError(f"PostgreSQL: {describe(error)}")

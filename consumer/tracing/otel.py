@@ -5,6 +5,7 @@ development there, therefore written out here); what those do not name begins wi
 """
 
 import logging
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,8 @@ log = structlog.get_logger(__name__)
 _PARTITION: Final = "messaging.destination.partition.id"
 _OFFSET: Final = "messaging.kafka.offset"
 _TRACE_CONTEXT: Final = TraceContextTextMapPropagator()
+# Some collectors take a key in their URL.
+_URL_PATH: Final = re.compile(r"url: \S+")
 # W3C: version-traceid-spanid-flags; the lowest bit of the flags says that the publisher's trace is kept.
 _FLAGS: Final = slice(53, 55)
 
@@ -204,7 +207,7 @@ def _offset_ranges(records: Sequence[SourceRecord]) -> list[str]:
 
 class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        log.log(record.levelno, "tracing_client", message=record.getMessage())
+        log.log(record.levelno, "tracing_client", message=_URL_PATH.sub("url: ...", record.getMessage()))
 
 
 def _route_logs() -> None:

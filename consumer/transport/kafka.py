@@ -25,7 +25,13 @@ class KafkaTransport:
     def __init__(self, options: KafkaOptions, while_waiting: Callable[[], None] = lambda: None) -> None:
         self._options = options
         self._topic = options.events_topic
-        self._availability = Availability(options.outage_budget_s, while_waiting)
+        self._availability = Availability(
+            options.outage_budget_s,
+            while_waiting,
+            topic=("Read", options.events_topic),
+            group=("Read", options.group_id),
+            transactional_id=("Write", options.transactional_id),
+        )
         # The others have their poll interval to answer a rebalance, and who died is expelled after a session.
         self._membership = GroupMembership((options.max_poll_interval_ms + options.session_timeout_ms) / 1000)
         callbacks = {"error_cb": self._availability.on_client_error, "logger": client_logger()}

@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import FatalError, TransientError
 from consumer.transport.outage import OutageBudget
+from schemas.missing_rights import denied
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -46,12 +47,15 @@ def is_fenced(error: KafkaError) -> bool:
 class Availability:
     """Judges errors of one cluster against the budget for its absence.
 
-    `while_waiting` is called between attempts: a process that waits is alive.
+    `while_waiting` is called between attempts: a process that waits is alive. `needed` names what the client works
+    with, for the line that tells of a missing right: see `denied`.
     """
 
-    def __init__(self, budget_s: float, while_waiting: Callable[[], None]) -> None:
+    def __init__(self, budget_s: float, while_waiting: Callable[[], None], **needed: tuple[str, str]) -> None:
         self._outage = OutageBudget("Kafka", budget_s)
         self._while_waiting = while_waiting
+        self._needed = needed
+        self._handshake: str | None = None
 
     @property
     def is_away(self) -> bool:
@@ -60,6 +64,7 @@ class Availability:
 
     def answered(self) -> None:
         """The cluster did what it was asked to."""
+        self._handshake = None
         self._outage.recovered()
 
     def judge(self, error: KafkaError) -> TransientError:
@@ -76,13 +81,24 @@ class Availability:
         if error.fatal() or error.code() == KafkaError._FATAL or is_fenced(error):  # noqa: SLF001
             raise FatalError(f"Kafka: {error.str()}: {RESTART}")
         if error.code() in _REFUSALS:
+            self.check_rights(error)
             raise FatalError(f"Kafka refuses: {error.name()}: check the login and the ACLs")
-        log.warning("kafka_error", error=error.name())
-        self._outage.failed(error.name())
-        return TransientError(f"Kafka: {error.name()}")
+        reason = error.name() if self._handshake is None else f"{error.name()}: {self._handshake}"
+        log.warning("kafka_error", error=reason)
+        self._outage.failed(reason)
+        return TransientError(f"Kafka: {reason}")
+
+    def check_rights(self, error: KafkaError) -> None:
+        """Raise FatalError where an error says that a right is missing, and it is known which."""
+        missing = denied(error, **self._needed)
+        if missing is not None:
+            raise FatalError(f"Kafka refuses: {missing}")
 
     def on_client_error(self, error: KafkaError) -> None:
         """The clients' `error_cb`: most of what it tells is repaired by itself, and seen again where it is not."""
+        if error.code() == KafkaError._SSL:  # noqa: SLF001
+            # A certificate that expired meanwhile: it may be renewed without our doing.
+            self._handshake = error.str()
         if error.code() == KafkaError._ALL_BROKERS_DOWN or error.code() in _REFUSALS:  # noqa: SLF001
             self.judge(error)
 

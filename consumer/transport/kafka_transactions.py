@@ -14,6 +14,7 @@ from consumer.errors import FatalError
 from consumer.records import OutboundRecord
 from consumer.transport.base import TransactionAbortedError
 from consumer.transport.kafka_errors import RESTART, Availability, is_fenced
+from schemas.missing_rights import denied
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +23,6 @@ _REQUEST_TIMEOUT_S: Final = 10.0
 _DEADLINE_SHARE: Final = 0.8
 # How long a call may outlast the time-out that it was given.
 _OVERDUE_S: Final = 1.0
-_UNDELIVERABLE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
 
 class TransactionalProducer:
@@ -41,6 +41,7 @@ class TransactionalProducer:
         self._must_initialise = True
         self._deadline_s = 0.0
         self._undeliverable: str | None = None
+        self._denied: str | None = None
 
     def initialise(self) -> None:
         """Settle what a predecessor of this identity left open, and fence it. Does nothing when that is done.
@@ -56,6 +57,7 @@ class TransactionalProducer:
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             if not error.retriable():
+                self._availability.check_rights(error)
                 raise FatalError(f"Kafka refuses: {error.name()}: {error.str()}") from None
             raise self._availability.judge(error) from None
         self._availability.answered()
@@ -68,7 +70,7 @@ class TransactionalProducer:
     def begin(self) -> None:
         """See `Transport.begin`."""
         self._deadline_s = time.monotonic() + self._budget_s
-        self._undeliverable = None
+        self._undeliverable = self._denied = None
         self._repeat(lambda _: self._producer.begin_transaction())
 
     def produce(self, record: OutboundRecord) -> None:
@@ -122,6 +124,8 @@ class TransactionalProducer:
                 operation(max(0.1, self._deadline_s - time.monotonic()))
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
+                if error.code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:  # that topic's report told which one it is
+                    self._availability.check_rights(error)
                 if error.txn_requires_abort():
                     self._abort(error.name())
                 if error.fatal() or not error.retriable():
@@ -142,6 +146,8 @@ class TransactionalProducer:
             self._producer.abort_transaction(_REQUEST_TIMEOUT_S)
         except KafkaException as failure:
             self._replace_after(failure.args[0])
+        if self._denied is not None:
+            raise FatalError(f"Kafka refuses: {self._denied}")
         if self._undeliverable is not None:
             raise FatalError(
                 f"a record can never be delivered: {self._undeliverable}; compare the topics' limits with "
@@ -162,6 +168,9 @@ class TransactionalProducer:
         self._producer = Producer(self._config)
         self._must_initialise = True
 
-    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and error.code() in _UNDELIVERABLE:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        self._denied = self._denied or denied(error, topic=("Write", message.topic() or ""))
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             self._undeliverable = error.name()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
+from pydantic_settings import CLI_SUPPRESS, BaseSettings
 
 from consumer.settings import ConsumerSettings
 from docs.generators.contract_pages import NOTICE
@@ -62,11 +62,13 @@ def _table(cls: type[BaseSettings], own: dict[str, FieldInfo]) -> Iterator[str]:
     for name, field in own.items():
         row = describe(name, schema["properties"][name], schema, required=field.is_required())
         variable = environment_name(cls, name, field)
-        flag = str(field.validation_alias or name).lower().replace("_", "-")
+        flag = f"`--{str(field.validation_alias or name).lower().replace('_', '-')}`"
+        if CLI_SUPPRESS in field.metadata:
+            flag = "none: it is a secret"
         kind = row.type.removesuffix(" or null")
         values = f"one of {', '.join(f'`{value}`' for value in row.values)}" if row.values else ""
         limits = "; ".join(part for part in (values, row.limits) if part).replace("|", "\\|")
-        cells = [f"`{variable}`", f"`--{flag}`", kind, _default(field), limits, row.description.replace("|", "\\|")]
+        cells = [f"`{variable}`", flag, kind, _default(field), limits, row.description.replace("|", "\\|")]
         yield f"| {' | '.join(cells if has_flags else [cells[0], *cells[2:]])} |"
 
 

@@ -16,6 +16,7 @@ from model_export.publishing.errors import PublishingError
 from model_export.publishing.history import Entry, Mend
 from schemas.announcement import Announcement
 from schemas.connection import DatabaseConnection
+from schemas.database_errors import explain
 from schemas.migrate import current_revision, newest_revision
 from schemas.tables import model_announcements, model_versions
 
@@ -198,8 +199,7 @@ class RegistryDatabase:
                 raise PublishingError(
                     "another publish, rollback or withdraw is at work: run this again when it has ended"
                 ) from None
-            reason = str(cause or type(error).__name__).strip().splitlines()[0]
-            raise PublishingError(f"{self._address}: {reason}; check DATABASE_URL and the server") from None
+            raise PublishingError(f"{self._address}: {explain(error)}; check DATABASE_URL and the server") from None
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from fsspec.core import url_to_fs
 from pydantic import ValidationError
 
 from consumer.inference.bundle import Bundle
-from consumer.inference.fetch import local_path, shown
-from consumer.inference.manifest import MANIFEST_FILE, MODEL_CARD_FILE, Manifest, file_sha256
+from consumer.inference.manifest import MANIFEST_FILE, MODEL_CARD_FILE, BundleError, Manifest, file_sha256
+from consumer.inference.places import is_local, local_path, shown
 from model_export.publishing.errors import BadRequestError, PublishingError
 from model_export.publishing.progress import Progress
 from model_export.publishing.storage_errors import explain, is_bucket_missing
@@ -34,7 +34,10 @@ def checked_place(url: str) -> str:
     Raises:
         BadRequestError: it holds a user, a password, a query or several places.
     """
-    folder = local_path(url)
+    try:
+        folder = local_path(url)
+    except BundleError as error:
+        raise BadRequestError(str(error)) from None
     if folder is not None:
         return f"file://{folder}"
     if "::" in url:
@@ -137,7 +140,7 @@ class _Folder:
         self.shown = shown(url)
         try:
             # What others write must be seen at once; a local folder is made when it is written to.
-            options = {"auto_mkdir": True} if local_path(url) is not None else {}
+            options = {"auto_mkdir": True} if is_local(url) else {}
             self._files, root = url_to_fs(url, use_listings_cache=False, **options)
         except (ImportError, ValueError) as error:
             raise PublishingError(explain(error, self.shown)) from None

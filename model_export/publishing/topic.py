@@ -18,12 +18,13 @@ from confluent_kafka import (
 )
 from pydantic import ValidationError
 
-from consumer.inference.fetch import shown
+from consumer.inference.places import shown
 from model_export.publishing.errors import PublishingError
 from schemas import headers
 from schemas.announcement import Announcement, ModelReport, NoAnnouncementError, Role, read_announcement
 from schemas.cluster import Cluster, ClusterUnreachableError, LoginRefusedError
 from schemas.connection import KafkaConnection
+from schemas.missing_rights import denied, fatal_error, missing_right_of_producer
 
 _REQUEST_TIMEOUT_S: Final = 10.0
 # A topic that was just created is unknown to a broker until the controller's news reach it.
@@ -31,6 +32,7 @@ _NEW_TOPIC_S: Final = 3.0
 _PAUSE_S: Final = 0.1
 _READ_TIMEOUT_S: Final = 30.0
 _DELIVERY_TIMEOUT_S: Final = 30.0
+_READER_GROUP: Final = "feedback-models-reader"
 # Names records that another program announced without an id.
 _NAMESPACE: Final = UUID("6b1f9a52-20a5-4a53-9d3a-0f5c3b6f3a0e")
 
@@ -123,11 +125,21 @@ class ModelTopics:
             ],
             on_delivery=lambda error, message: delivered.append((error, message)),
         )
-        producer.flush(_DELIVERY_TIMEOUT_S + 1)
+        try:
+            producer.flush(_DELIVERY_TIMEOUT_S + 1)
+        except (KafkaException, SystemError) as raised:
+            fatal = fatal_error(raised)
+            if fatal is None:
+                raise
+            reason = missing_right_of_producer(fatal, self.models) or fatal.str()
+            raise PublishingError(f"not announced: {reason}") from None
         error, message = delivered[0] if delivered else (KafkaError(KafkaError._MSG_TIMED_OUT), None)  # noqa: SLF001
         offset = message.offset() if message is not None else None
         if error is not None or offset is None:
             producer.purge()
+            missing = None if error is None else missing_right_of_producer(error, self.models)
+            if missing is not None:
+                raise PublishingError(f"not announced: {missing}")
             reason = error.str() if error is not None else "no offset"
             raise PublishingError(
                 f"Kafka has not confirmed the announcement ({reason}); it may stand or not: "
@@ -144,8 +156,9 @@ class ModelTopics:
         except (ClusterUnreachableError, LoginRefusedError) as error:
             raise PublishingError(str(error)) from None
         except KafkaException as failure:
-            reason = failure.args[0].str()
-            raise PublishingError(f"Kafka refuses to tell of {topic}: {reason}; check the ACLs") from None
+            refusal: KafkaError = failure.args[0]
+            reason = denied(refusal, topic=("Read", topic)) or f"{refusal.str()}; check the ACLs"
+            raise PublishingError(f"Kafka refuses to tell of {topic}: {reason}") from None
         return found
 
     def _read(self, topic: str) -> Iterator[Message]:
@@ -153,7 +166,7 @@ class ModelTopics:
         config: dict[str, Any] = {
             **self._connection.as_librdkafka(),
             # Nothing is committed: librdkafka only insists on a name.
-            "group.id": "feedback-models-reader",
+            "group.id": _READER_GROUP,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
@@ -169,7 +182,9 @@ class ModelTopics:
                     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
                     yield from _until_end(consumer, topic, deadline_s)
             except KafkaException as failure:
-                raise PublishingError(f"{topic} cannot be read: {failure.args[0].str()}") from None
+                error = failure.args[0]
+                reason = denied(error, topic=("Read", topic), group=("Describe", _READER_GROUP)) or error.str()
+                raise PublishingError(f"{topic} cannot be read: {reason}") from None
 
 
 def _is_known(cluster: Cluster, topic: str) -> bool:

@@ -39,7 +39,8 @@ class ReturnReader:
         self._results_topic = results_topic
         self._dead_letter_topic = dead_letter_topic
         self._tally = tally
-        self._faults = BrokerFaults()
+        self._client_config = connection.as_librdkafka()
+        self._faults = BrokerFaults(self._client_config)
         self._stop = threading.Event()
         self._unready: set[tuple[str, int]] = set()
         self._ready = threading.Event()
@@ -57,7 +58,7 @@ class ReturnReader:
             BrokerError: no broker answers, they refuse the login, or there is no such topic.
         """
         config: dict[str, Any] = {
-            **self._connection.as_librdkafka(),
+            **self._client_config,
             # librdkafka wants one; nobody joins it and nothing is committed.
             "group.id": "feedback-load",
             "client.id": "feedback-load",

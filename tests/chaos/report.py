@@ -103,6 +103,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "restarts": outcome.restarts,
         "exits": dict(reasons),
         "findings": outcome.findings,
+        "replaced_readers": outcome.replaced_readers,
         "longest_stall_s": round(max((stall.seconds for stall in outcome.stalls), default=0.0), 2),
         "faults": {
             name: {

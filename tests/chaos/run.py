@@ -80,6 +80,7 @@ class Outcome:
     exits: list[Exit]
     restarts: int
     findings: list[str]
+    replaced_readers: int
     seconds: float
 
     @property
@@ -94,7 +95,7 @@ def run(stage: Stage, plan: Plan, tell: Callable[[str], None] = lambda _: None) 
     journal = Journal()
     load = make_load(stage, journal, rate_per_s=plan.rate_per_s, seed=plan.seed)
     fleet = Fleet({**stage.variables, **plan.variables}, plan.command, stage.work)
-    with fleet, Watch(stage.librdkafka, stage.results, stage.dead_letters, journal):
+    with fleet, Watch(stage.librdkafka, stage.results, stage.dead_letters, journal) as watch:
         fleet.scale(plan.replicas)
         if not fleet.wait_until(fleet.all_ready, _READY_S):
             fleet.findings.append("the consumers did not become ready")
@@ -116,6 +117,7 @@ def run(stage: Stage, plan: Plan, tell: Callable[[str], None] = lambda _: None) 
         exits=fleet.exits,
         restarts=fleet.restarts.total(),
         findings=fleet.findings,
+        replaced_readers=watch.replaced_readers,
         seconds=time.monotonic() - started_s,
     )
 

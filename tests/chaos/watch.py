@@ -15,17 +15,36 @@ from tests.chaos.load import SEQUENCE, sequence_of_result
 _POLL_S: Final = 0.1
 _BATCH_RECORDS: Final = 500
 _REQUEST_TIMEOUT_S: Final = 30.0
+# After an outage librdkafka's reader (2.16) was once seen to stand still for good, without an error.
+_STANDS_STILL_S: Final = 30.0
 
 
 class Watch(Background):
-    """Tells the journal when the outcome of a record becomes visible, in a thread of its own."""
+    """Tells the journal when the outcome of a record becomes visible, in a thread of its own.
+
+    Attributes:
+        replaced_readers: how often a reader gave nothing although a new one found more; the new one goes on.
+    """
 
     def __init__(self, kafka: LibrdkafkaConfig, results_topic: str, dead_letter_topic: str, journal: Journal) -> None:
+        self.replaced_readers = 0
+        self._kafka = kafka
         self._results_topic = results_topic
         self._journal = journal
-        self._reader = Consumer(
+        self._reader = self._open_reader()
+        # The next offset of each partition.
+        self._positions = {
+            (topic, number): OFFSET_BEGINNING
+            for topic in (results_topic, dead_letter_topic)
+            for number in self._partitions(topic)
+        }
+        self._assign()
+        super().__init__("watch")
+
+    def _open_reader(self) -> Consumer:
+        return Consumer(
             {
-                **kafka,
+                **self._kafka,
                 "log_level": 0,
                 "group.id": f"chaos-watch-{uuid.uuid4()}",
                 "enable.auto.commit": False,
@@ -33,14 +52,9 @@ class Watch(Background):
                 "auto.offset.reset": "earliest",
             }
         )
-        self._reader.assign(
-            [
-                TopicPartition(topic, number, OFFSET_BEGINNING)
-                for topic in (results_topic, dead_letter_topic)
-                for number in self._partitions(topic)
-            ]
-        )
-        super().__init__("watch")
+
+    def _assign(self) -> None:
+        self._reader.assign([TopicPartition(*place, offset) for place, offset in self._positions.items()])
 
     def _halt(self) -> None:
         super()._halt()
@@ -58,14 +72,29 @@ class Watch(Background):
             time.sleep(_POLL_S)
 
     def _run(self) -> None:
+        heard_s = time.monotonic()
         while not self._stopping.is_set():
             # consume() waits for a full batch or the whole timeout; only poll() returns with the first message.
             first = self._reader.poll(_POLL_S)
             messages = [] if first is None else [first, *self._reader.consume(_BATCH_RECORDS, 0)]
-            for message in messages:
-                # An error is one of the faults at work: the client goes on by itself.
-                if message.error() is None and (sequence := self._sequence(message)) is not None:
+            # An error is one of the faults at work: the client goes on by itself.
+            for message in [each for each in messages if each.error() is None]:
+                heard_s = time.monotonic()
+                self._positions[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+                if (sequence := self._sequence(message)) is not None:
                     self._journal.visible(sequence)
+            if time.monotonic() - heard_s > _STANDS_STILL_S:
+                self._replace_reader()
+                heard_s = time.monotonic()
+
+    def _replace_reader(self) -> None:
+        """Go on with a new reader; it counts where that one finds something at once."""
+        self._reader.close()
+        self._reader = self._open_reader()
+        self._assign()
+        if (found := self._reader.poll(_POLL_S * 50)) is not None and found.error() is None:
+            self.replaced_readers += 1
+            self._assign()
 
     def _sequence(self, message: Message) -> int | None:
         found = dict(cast("list[tuple[str, bytes | None]]", message.headers() or []))

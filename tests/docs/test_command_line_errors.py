@@ -33,6 +33,8 @@ NEEDS_KAFKA = {
     "producer load": ("--rate", "1", "--duration", "1"),
     "schemas topics apply": (),
     "schemas topics diff": (),
+    "schemas access diff": (),
+    "schemas access apply": (),
     "consumer.client tail": ("--limit", "1"),
 }
 NEEDS_BOTH = {
@@ -42,15 +44,20 @@ NEEDS_BOTH = {
     "consumer dlq replay": ("--all", "--reason", "a test"),
     "consumer dlq drop": ("0:0", "--reason", "a test"),
     "consumer reconcile": (),
+    "consumer erase": ("--customer", "canary-customer"),
+    "consumer retention show": (),
+    "consumer retention apply": (),
     "consumer run": ("--http-port", "0", "--outage-budget-s", "2", "--log-format", "json"),
 }
-NEEDS_DATABASE = {"schemas migrate": ()}
+NEEDS_DATABASE = {"schemas migrate": (), "schemas roles diff": (), "schemas roles apply": ()}
 # They start the servers, need none, or are asked elsewhere (tests/registry, tests/publishing, tests/model).
 OTHERS = {
     "consumer check-config",
     "consumer classify",
+    "schemas access show",
     "schemas generate",
     "schemas compatibility",
+    "schemas roles show",
     "schemas registry check",
     "schemas registry register",
     "devstack up",
@@ -217,11 +224,14 @@ SITUATIONS = {
     ),
     "no topics": Situation(
         {"CONSUMER_EVENTS_TOPIC": "nowhere.events"},
-        ["consumer dlq list", "consumer run"],
+        ["consumer dlq list", "consumer erase", "consumer retention apply", "consumer run"],
         ("nowhere.events", "python -m schemas topics apply"),
     ),
     "wrong password": Situation(
-        {}, ["schemas migrate", "consumer dlq list", "consumer run"], ("password",), database_password="canary"
+        {},
+        ["schemas migrate", "schemas roles diff", "consumer dlq list", "consumer erase", "consumer run"],
+        ("password",),
+        database_password="canary",
     ),
     "no database": Situation(
         {"DATABASE_URL": "postgresql://feedback@localhost:1/feedback"},

@@ -20,7 +20,7 @@ class FaultySession:
     until the test calls `release`. While `broken_by` is set, every run raises it.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path | bytes) -> None:
         self._session = open_session(model)
         self._released = threading.Event()
         self.broken_by: Exception | None = None

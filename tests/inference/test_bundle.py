@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models
 
 from consumer.inference.bundle import load_bundle, require_feedback_heads
 from consumer.inference.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, BundleError
+from schemas.labels import HEADS
 from tests.inference import onnx_graph
 from tests.inference.tiny_bundle import OPSET, write_manifest
 
@@ -71,8 +72,8 @@ BREAKINGS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "model damaged": (lambda f: (f / MODEL_FILE).write_bytes(b"x"), MODEL_FILE, "sha256"),
     "tokenizer damaged": (lambda f: (f / TOKENIZER_FILE).write_bytes(b"x"), TOKENIZER_FILE, "sha256"),
     "labels damaged": (lambda f: (f / LABELS_FILE).write_bytes(b"x"), LABELS_FILE, "sha256"),
-    "no model": (lambda f: replace(f, MODEL_FILE, b"x"), MODEL_FILE, "onnxruntime cannot load"),
-    "no tokenizer": (lambda f: replace(f, TOKENIZER_FILE, b"{}"), TOKENIZER_FILE, "tokenizers cannot load"),
+    "no model": (lambda f: replace(f, MODEL_FILE, b"x"), MODEL_FILE, "not a graph that"),
+    "no tokenizer": (lambda f: replace(f, TOKENIZER_FILE, b"{}"), TOKENIZER_FILE, "not a tokenizer that"),
     "no special tokens": (
         lambda f: replace(f, TOKENIZER_FILE, tokenizer_without_special_tokens(f)),
         TOKENIZER_FILE,
@@ -142,11 +143,11 @@ def test_a_bundle_with_fewer_heads_loads_but_may_not_run(folder: Path) -> None:
 
 def test_the_graph_is_run_so_a_declared_shape_alone_does_not_pass(folder: Path) -> None:
     """A graph whose outputs forget the batch: declared right, wrong when run."""
-    table = onnx_graph.tensor("table", np.zeros((1, 3), np.float32))
-    nodes = [onnx_graph.node("Identity", ["table"], [f"{head}_logits"]) for head in ("sentiment",)]
+    tables = [onnx_graph.tensor(str(head), np.zeros((1, len(labels)), np.float32)) for head, labels in HEADS.items()]
+    nodes = [onnx_graph.node("Identity", [str(head)], [f"{head}_logits"]) for head in HEADS]
     inputs = [onnx_graph.int64_value(name, ["batch", "length"]) for name in ("input_ids", "attention_mask")]
-    outputs = [onnx_graph.float_value("sentiment_logits", ["batch", 3])]
-    graph = onnx_graph.model(onnx_graph.graph(nodes, [table], inputs, outputs), opset=OPSET)
+    outputs = [onnx_graph.float_value(f"{head}_logits", ["batch", len(labels)]) for head, labels in HEADS.items()]
+    graph = onnx_graph.model(onnx_graph.graph(nodes, tables, inputs, outputs), opset=OPSET)
     replace(folder, MODEL_FILE, graph)
 
     with pytest.raises(BundleError, match=r"sentiment_logits has the shape \[1, 3\] for 2 texts"):

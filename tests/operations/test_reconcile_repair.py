@@ -117,6 +117,7 @@ def test_what_cannot_be_rebuilt_is_left_and_said(
         "verdicts_from_results": 0,
         "verdicts_from_rows": 0,
         "verdicts_from_dead_letters": 0,
+        "erased": 0,
         "duplicates": 0,
         "unreadable_results": 1,
     }

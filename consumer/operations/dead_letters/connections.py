@@ -40,7 +40,6 @@ class KafkaClients:
         self._events_topic = settings.events_topic
         self._dead_letter_topic = settings.dead_letter_topic
         self._max_event_bytes = session.facts.max_event_bytes
-        self._availability = Availability(_OUTAGE_BUDGET_S, lambda: None)
         self._options = KafkaOptions(
             connection=settings.as_librdkafka(),
             group_id=settings.group_id,
@@ -53,6 +52,10 @@ class KafkaClients:
             outage_budget_s=_OUTAGE_BUDGET_S,
             max_output_bytes=_NO_CLIENT_LIMIT_BYTES,
             librdkafka=settings.librdkafka,
+        )
+        identity = self._options.transactional_id
+        self._availability = Availability(
+            _OUTAGE_BUDGET_S, lambda: None, group=("Read", identity), transactional_id=("Write", identity)
         )
 
     def dead_letters(self) -> TopicReader:

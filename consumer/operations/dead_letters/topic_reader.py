@@ -9,8 +9,9 @@ from typing import Any, Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.errors import TransientError
+from consumer.errors import FatalError, TransientError
 from consumer.transport.kafka_errors import Availability
+from schemas.missing_rights import denied
 
 _REQUEST_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.5
@@ -73,7 +74,10 @@ class TopicReader:
                 [TopicPartition(self._topic, number) for number in numbers], timeout=_REQUEST_TIMEOUT_S
             )
         except KafkaException as failure:
-            raise self._availability.judge(failure.args[0]) from None
+            # A group that it may not see only times out; why, it tells here.
+            told = self._consumer.poll(0)
+            reason = None if told is None else told.error()
+            raise self._availability.judge(reason or failure.args[0]) from None
         for at in found:
             if at.error is not None:
                 raise self._availability.judge(at.error)
@@ -144,5 +148,8 @@ class TopicReader:
             if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 self._availability.answered()
                 return message
+            missing = denied(error, topic=("Read", self._topic))
+            if missing is not None:
+                raise FatalError(f"Kafka refuses: {missing}")
             self._availability.judge(error)
         raise TransientError(f"Kafka: no answer for {_PATIENCE_S:.0f} s")

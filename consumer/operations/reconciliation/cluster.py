@@ -9,14 +9,21 @@ from typing import Final
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from consumer.errors import TransientError
+from consumer.errors import FatalError, TransientError
 from schemas.connection import LibrdkafkaConfig
+from schemas.missing_rights import denied
 
 _REQUEST_TIMEOUT_S: Final = 10.0
+_ATTEMPT_S: Final = 3.0
 _PAUSE_S: Final = 0.2
 # A fresh cluster makes its topic of offsets when it is first asked for one; a restarted one loads it.
 _NO_COORDINATOR_YET: Final = frozenset(
-    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+    {
+        KafkaError._TIMED_OUT,  # noqa: SLF001 (librdkafka's own code)
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
 )
 
 
@@ -55,6 +62,9 @@ class Cluster:
             try:
                 positions = self._ask_group(wanted)
             except KafkaException as failure:
+                missing = denied(failure.args[0], group=("Describe", self._group_id))
+                if missing is not None:
+                    raise FatalError(f"Kafka refuses: {missing}") from None
                 if failure.args[0].code() not in _NO_COORDINATOR_YET or time.monotonic() >= deadline_s:
                     raise TransientError(f"Kafka: {failure.args[0].name()}") from None
                 time.sleep(_PAUSE_S)
@@ -67,7 +77,13 @@ class Cluster:
         # A new one for each attempt, because it does not look for another coordinator while it is not a member.
         member = Consumer({**self._connection, "group.id": self._group_id, "isolation.level": "read_uncommitted"})
         try:
-            positions = member.committed(wanted, timeout=_REQUEST_TIMEOUT_S)
+            positions = member.committed(wanted, timeout=_ATTEMPT_S)
+        except KafkaException:
+            # A group that it may not see only times out; why, it tells here.
+            told = member.poll(0)
+            if told is None or (error := told.error()) is None:
+                raise
+            raise KafkaException(error) from None
         finally:
             member.close()
         for position in positions:

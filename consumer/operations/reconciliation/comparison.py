@@ -46,10 +46,14 @@ NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Horizons:
-    """What was written to an output topic before these times may be deleted by now; None where nothing was deleted."""
+    """What was written to an output topic before these times may be deleted by now; None where nothing was deleted.
+
+    `rows` is the same for the table of rows: retention deletes what was stored before.
+    """
 
     results: datetime | None
     dead_letters: datetime | None
+    rows: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,7 @@ def _kinds(horizons: Horizons) -> dict[Kind, ColumnElement[bool]]:
     """What must hold of a record for each kind. One cause gives one kind, as far as that can be told."""
     return {
         Kind.UNRECORDED: _unrecorded,
-        Kind.ROW_MISSING: and_(_classified, not_(_record.has_row)),
+        Kind.ROW_MISSING: and_(_classified, not_(_record.has_row), _is_row_held(horizons.rows)),
         Kind.ROW_WITHOUT_VERDICT: and_(_record.has_row, not_(_classified), not_(_has_dead_letter)),
         Kind.RESULT_MISSING: and_(_classified, not_(_has_result), _is_held(horizons.results)),
         Kind.RESULT_TWICE: and_(_record.results > 1, not_(_erased)),
@@ -191,6 +195,11 @@ def _kinds(horizons: Horizons) -> dict[Kind, ColumnElement[bool]]:
 def _is_held(horizon: datetime | None) -> ColumnElement[bool]:
     """Whether an output that followed the verdict must still be in its topic."""
     return true() if horizon is None else _record.recorded_at > horizon
+
+
+def _is_row_held(horizon: datetime | None) -> ColumnElement[bool]:
+    """Whether the row of a verdict must still be there: the two bear the same time."""
+    return true() if horizon is None else _record.recorded_at >= horizon
 
 
 def _findings(horizons: Horizons) -> Select[Any]:
@@ -247,6 +256,7 @@ def _collect(connection: Connection, topic: str, outputs: Mapping[str, str], sho
 
 def _not_judged(connection: Connection, horizons: Horizons) -> dict[str, int]:
     reasons = {
+        "rows_deleted_by_retention": and_(_classified, not_(_record.has_row), not_(_is_row_held(horizons.rows))),
         "results_deleted_by_retention": and_(_classified, not_(_has_result), not_(_is_held(horizons.results))),
         "dead_letters_deleted_by_retention": and_(
             _refused, not_(_has_dead_letter), not_(_is_held(horizons.dead_letters))

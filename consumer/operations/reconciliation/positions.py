@@ -127,11 +127,35 @@ def resolve(
     return spans
 
 
+def without_deleted_verdicts(
+    connection: Connection, topic_id: UUID, positions: Sequence[PartitionPosition], spans: dict[int, Span]
+) -> tuple[dict[int, Span], int]:
+    """The spans without the offsets whose verdicts retention has deleted, and how many offsets that are.
+
+    It deletes from a partition's first verdict on, and only where the record is gone from the topic.
+    """
+    kept, left_out = {}, 0
+    beginnings = {position.partition: position.beginning for position in positions}
+    with connection.begin():
+        for partition, span in spans.items():
+            first_verdict = connection.scalar(
+                select(func.min(record_outcomes.c.source_offset)).where(
+                    record_outcomes.c.source_topic_id == topic_id, record_outcomes.c.source_partition == partition
+                )
+            )
+            deleted_until = min(first_verdict or 0, beginnings[partition])
+            first = min(max(span.first, deleted_until), span.next_offset)
+            left_out += first - span.first
+            if first < span.next_offset:
+                kept[partition] = Span(first, span.next_offset)
+    return kept, left_out
+
+
 def outputs_not_before(connection: Connection, topic_id: UUID, spans: dict[int, Span]) -> datetime | None:
     """A time before which no output of these records can have been written; None where nothing is known.
 
     A partition's records are recorded in their order, and their outputs follow: nothing of the range was written
-    before the record in front of it was recorded.
+    before the record in front of it was recorded. Erased ones may have been recorded at any time.
     """
     times = []
     with connection.begin():
@@ -142,6 +166,7 @@ def outputs_not_before(connection: Connection, topic_id: UUID, spans: dict[int, 
                     record_outcomes.c.source_topic_id == topic_id,
                     record_outcomes.c.source_partition == partition,
                     record_outcomes.c.source_offset < span.first,
+                    record_outcomes.c.outcome != "erased",
                 )
                 .order_by(record_outcomes.c.source_offset.desc())
                 .limit(1)

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from consumer.errors import TransientError
+from consumer.errors import FatalError, TransientError
 from consumer.outcomes import Coordinates
 from schemas.connection import LibrdkafkaConfig
+from schemas.missing_rights import denied
 
 _BATCH_RECORDS: Final = 5_000
 _POLL_TIMEOUT_S: Final = 0.5
@@ -143,6 +144,9 @@ def _position(message: Message) -> tuple[int, int]:
     """Partition and the offset up to which it was read."""
     error, partition, offset = message.error(), message.partition(), message.offset()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 (librdkafka's own code)
+        missing = denied(error, topic=("Read", message.topic() or ""))
+        if missing is not None:
+            raise FatalError(f"Kafka refuses: {missing}")
         raise TransientError(f"Kafka: {error.name()}")
     if partition is None or offset is None:
         raise TransientError("Kafka: a record without its position")

@@ -36,8 +36,9 @@ from consumer.operations.reconciliation.reading import SpanReader
 from consumer.operations.reconciliation.rebuild import row_from_result
 from consumer.outcomes import Coordinates
 from consumer.records import SourceRecord
+from consumer.redaction.redactor import Redactor
 from consumer.results import FeedbackRow
-from schemas.tables import feedback, record_outcomes
+from schemas.tables import erased_events, feedback, record_outcomes
 
 _PAGE_RECORDS: Final = 1_000
 _VERDICT_COLUMNS: Final = (
@@ -61,6 +62,7 @@ class Repaired:
         verdicts_from_results: recorded beside those rows, where the ledger had none either.
         verdicts_from_rows: recorded for rows that had none.
         verdicts_from_dead_letters: recorded as their headers tell.
+        erased: verdicts on records of events that were erased; nothing is rebuilt from their results.
         duplicates: verdicts on records that repeat an event which has its row.
         unreadable_results: results that no row gives; nothing was rebuilt from them.
     """
@@ -69,6 +71,7 @@ class Repaired:
     verdicts_from_results: int = 0
     verdicts_from_rows: int = 0
     verdicts_from_dead_letters: int = 0
+    erased: int = 0
     duplicates: int = 0
     unreadable_results: int = 0
 
@@ -88,6 +91,7 @@ class Repair:
     events_topic: str
     results_topic: str
     dead_letter_topic: str
+    redactor: Redactor | None
 
     def run(self) -> Repaired:
         """Repair what can be repaired.
@@ -99,6 +103,8 @@ class Repair:
         staging.analyze(self.connection, staging.findings, staging.results, staging.dead_letters)
         repaired.verdicts_from_rows = self._record_rows()
         self._decode_unrecorded()
+        # First: a record that has a verdict by then is left alone.
+        repaired.erased = self._record_erased()
         self._rebuild_rows(repaired)
         self._rebuild_refusals(repaired)
         # Last, because only now the rows that a record may repeat are there again.
@@ -133,10 +139,28 @@ class Repair:
         found = staging.findings.c
         unrecorded = select(found.at_partition, found.at_offset, _no_hash).where(found.kind == Kind.UNRECORDED.value)
         for messages, _ in self._walk("decoding events", self.events_topic, unrecorded):
-            decoded = [row for message in messages if (row := _decode(message, self.topic_id)) is not None]
+            decoded = [row for message in messages if (row := self._decode(message)) is not None]
             with self.connection.begin():
                 staging.stage(self.connection, staging.decoded_events, decoded)
         staging.analyze(self.connection, staging.decoded_events)
+
+    def _record_erased(self) -> int:
+        """An erasure that the restored ledger does not know of was made again: what it named must not come back."""
+        decoded = staging.decoded_events.c
+        return self._insert_verdicts(
+            select(
+                literal(self.topic_id, Uuid),
+                decoded.source_partition,
+                decoded.source_offset,
+                literal("erased"),
+                decoded.event_id,
+                _no_hash,
+                literal(APP_VERSION),
+                erased_events.c.erased_at,
+            )
+            .where(erased_events.c.event_id == decoded.event_id)
+            .order_by(decoded.source_partition, decoded.source_offset)
+        )
 
     def _rebuild_rows(self, repaired: Repaired) -> None:
         """Rows from results: of classified records without a row, and of records that lost their verdict as well."""
@@ -192,7 +216,7 @@ class Repair:
             at = (record_outcomes.c.source_partition, record_outcomes.c.source_offset)
             # Locked, because an erasure that comes in between must not be undone.
             standing = self.connection.execute(
-                select(*at)
+                select(*at, record_outcomes.c.recorded_at)
                 .where(
                     record_outcomes.c.source_topic_id == self.topic_id,
                     record_outcomes.c.outcome == "classified",
@@ -201,8 +225,9 @@ class Repair:
                 .order_by(*at)
                 .with_for_update()
             )
-            classified = {(partition, offset) for partition, offset in standing}
-            rows = [row for row in rows if _position(row) in classified]
+            recorded_at = {(partition, offset): moment for partition, offset, moment in standing}
+            # The time of storing is the verdict's, as it was: retention goes by it.
+            rows = [{**row, "stored_at": recorded_at[_position(row)]} for row in rows if _position(row) in recorded_at]
             rows.sort(key=lambda row: row["event_id"].bytes)
             inserted = 0
             if rows:
@@ -263,11 +288,33 @@ class Repair:
             )
             .where(
                 feedback.c.event_id == decoded.event_id,
-                feedback.c.payload_sha256 == decoded.payload_sha256,
+                feedback.c.payload_sha256.in_([decoded.payload_sha256, decoded.other_sha256]),
                 *(not_(output) for output in emitted),
             )
             .order_by(decoded.source_partition, decoded.source_offset)
         )
+
+    def _decode(self, message: Message) -> dict[str, object] | None:
+        record = SourceRecord(
+            partition=message.partition() or 0,
+            offset=message.offset() or 0,
+            timestamp_ms=message.timestamp()[1],
+            key=message.key(),
+            value=message.value(),
+            headers=outbound(message).headers,
+            epoch=0,
+        )
+        try:
+            decoded = decode(record, self.topic_id, self.redactor)
+        except PoisonEvent:
+            return None
+        return {
+            "source_partition": record.partition,
+            "source_offset": record.offset,
+            "event_id": decoded.event.event_id,
+            "payload_sha256": decoded.payload_sha256,
+            "other_sha256": decoded.other_sha256,
+        }
 
     def _insert_verdicts(self, verdicts: Select[Any]) -> int:
         statement = insert(record_outcomes).from_select(_VERDICT_COLUMNS, verdicts, include_defaults=False)
@@ -313,28 +360,6 @@ def _is_found(at: Any, *kinds: Kind) -> ColumnElement[bool]:  # noqa: ANN401 (th
         found.at_offset == at.source_offset,
         found.kind.in_([kind.value for kind in kinds]),
     )
-
-
-def _decode(message: Message, topic_id: UUID) -> dict[str, object] | None:
-    record = SourceRecord(
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp_ms=message.timestamp()[1],
-        key=message.key(),
-        value=message.value(),
-        headers=outbound(message).headers,
-        epoch=0,
-    )
-    try:
-        decoded = decode(record, topic_id)
-    except PoisonEvent:
-        return None
-    return {
-        "source_partition": record.partition,
-        "source_offset": record.offset,
-        "event_id": decoded.event.event_id,
-        "payload_sha256": decoded.payload_sha256,
-    }
 
 
 def _classified_entry(row: FeedbackRow) -> dict[str, Any]:

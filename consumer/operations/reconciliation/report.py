@@ -12,11 +12,13 @@ from consumer.operations.reconciliation.run import Reconciliation
 from consumer.outcomes import Coordinates
 
 _NOT_JUDGED = {
+    "rows_deleted_by_retention": "records whose rows were deleted by retention",
     "results_deleted_by_retention": "records whose results may have been deleted by retention",
     "dead_letters_deleted_by_retention": "records whose dead letters may have been deleted by retention",
     "erased": "erased records, left alone",
     "results_of_other_topics": "results of another topic, or of an earlier one of the same name",
     "dead_letters_of_other_topics": "dead letters of another topic, or of an earlier one of the same name",
+    "verdicts_deleted_by_retention": "offsets whose verdicts were deleted by retention",
     "events_deleted_by_retention": "offsets that the events topic does not hold any more: whether each had a verdict",
 }
 _REPAIRED = {
@@ -24,6 +26,7 @@ _REPAIRED = {
     "verdicts_from_results": "verdicts recorded with them",
     "verdicts_from_rows": "verdicts recorded for rows that had none",
     "verdicts_from_dead_letters": "verdicts rebuilt from dead letters",
+    "erased": "records found to be of an erased customer; nothing was rebuilt from them",
     "duplicates": "records found to repeat an event that has its row",
     "unreadable_results": "results that no row of this version gives; nothing was made of them",
 }

@@ -24,11 +24,15 @@ from consumer.operations.reconciliation.positions import (
     find_positions,
     outputs_not_before,
     resolve,
+    without_deleted_verdicts,
 )
 from consumer.operations.reconciliation.reading import Span, SpanReader
 from consumer.operations.reconciliation.repair import Repair, Repaired
+from consumer.operations.retention.horizons import read_horizons
 from consumer.operations.session import OperatorSession
+from consumer.redaction.configured import configured_redactor
 from consumer.settings import ConsumerSettings
+from schemas.tables import feedback, record_outcomes
 
 _FOREIGN: Final = (Kind.FOREIGN_RESULT, Kind.FOREIGN_DEAD_LETTER)
 
@@ -89,7 +93,14 @@ class Reconciler:
         ):
             staging.create_staging(connection)
             positions = self._find_positions(cluster, connection, requested)
+            with connection.begin():
+                deleted = read_horizons(connection)
             spans = resolve(requested, positions, cluster, settings.events_topic)
+            verdicts_gone = 0
+            if record_outcomes.name in deleted:
+                spans, verdicts_gone = without_deleted_verdicts(
+                    connection, self.session.facts.topic_id, positions, spans
+                )
             if not spans and all(position.kind is None for position in positions):
                 raise NothingInRangeError
             loader = Loader(
@@ -102,11 +113,12 @@ class Reconciler:
             gone = loader.load_events()
             staging.analyze(connection, staging.ranges, staging.results, staging.dead_letters, staging.events)
             other_topic_ids = forget_other_topic_ids(connection, self.session.facts.topic_id)
-            horizons = Horizons(results.horizon, letters.horizon)
+            horizons = Horizons(results.horizon, letters.horizon, deleted.get(feedback.name))
             not_read = {
                 "results_of_other_topics": results.other_topic,
                 "dead_letters_of_other_topics": letters.other_topic + other_topic_ids,
                 "events_deleted_by_retention": gone,
+                "verdicts_deleted_by_retention": verdicts_gone,
             }
             before = self._compare(connection, positions, horizons, not_read)
             repaired, after = None, before
@@ -119,6 +131,7 @@ class Reconciler:
                     settings.events_topic,
                     settings.results_topic,
                     settings.dead_letter_topic,
+                    configured_redactor(settings),
                 ).run()
                 positions = self._find_positions(cluster, connection, requested)
                 after = self._compare(connection, positions, horizons, not_read)

@@ -97,6 +97,7 @@ decoded_events: Final = _table(
     Column("source_offset", BigInteger),
     Column("event_id", Uuid),
     Column("payload_sha256", LargeBinary),
+    Column("other_sha256", LargeBinary),
     index=("source_partition", "source_offset"),
 )
 
