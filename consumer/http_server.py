@@ -29,6 +29,7 @@ _MAX_CONNECTIONS: Final = 64
 _REQUEST_S: Final = 5.0
 _ANSWER_S: Final = 10.0
 _STOP_WAIT_S: Final = 5.0
+_LAST_TURNS: Final = 4
 _PROTECTED: Final = frozenset({"/metrics", "/info"})
 
 Answer = tuple[HTTPStatus, Mapping[str, str], bytes]
@@ -78,12 +79,23 @@ class HttpServer:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
-        self._server.close()
-        for connection in self._connections:
-            connection.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._connections, return_exceptions=True))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._end())
         self._loop.close()
+
+    async def _end(self) -> None:
+        self._server.close()
+        # One that is being accepted becomes a connection a turn of the loop later, and lets go of its socket another
+        # two after its end.
+        this = asyncio.current_task()
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+            for connection in list(self._connections):
+                connection.cancel()
+        others = asyncio.all_tasks() - {this}
+        if others:
+            await asyncio.wait(others, timeout=_STOP_WAIT_S / 2)
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         this = asyncio.current_task()

@@ -356,8 +356,8 @@ def test_a_sqlstate_says_what_to_do(code: str, meaning: str) -> None:
 
 
 def test_a_refused_login_does_not_wait_for_better_times() -> None:
-    refused = ServerError('FATAL:  password authentication failed for user "x"', None)
-    away = ServerError("could not connect to server: Connection refused", None)
+    refused = psycopg2.OperationalError('FATAL:  password authentication failed for user "x"')
+    away = psycopg2.OperationalError("could not connect to server: Connection refused")
     assert meaning_of(OperationalError("", {}, refused)) == "fatal"
     assert meaning_of(OperationalError("", {}, away)) == "transient"
 

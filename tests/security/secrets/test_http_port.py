@@ -1,6 +1,7 @@
 """The port of metrics and health: who may read, over what, and that nobody holds it up."""
 
 import base64
+import gc
 import http.client
 import socket
 import ssl
@@ -260,3 +261,15 @@ def test_a_port_that_is_taken_is_said(serve: Serve) -> None:
 def test_what_this_machine_alone_reaches() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "127.8.8.8")] == [True] * 4
     assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "consumer", "")] == [False] * 5  # noqa: S104
+
+
+def test_closing_lets_go_of_every_socket() -> None:
+    """Also of those that are being accepted; a socket that is left behind is a warning, and warnings are errors."""
+    for number in range(20):
+        server = HttpServer("127.0.0.1", 0, health=Health(), registry=CollectorRegistry(), info=dict)
+        clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5 + 5 * number)]
+        server.close()
+        for client in clients:
+            client.close()
+        del server
+        gc.collect()
