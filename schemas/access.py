@@ -1,5 +1,6 @@
 """Who may do what in Kafka, and how to bring a cluster's rights in line with it."""
 
+import time
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ Operation = Literal["Read", "Write", "Create", "Describe", "Alter", "DescribeCon
 Resource = Literal["topic", "group", "transactional-id"]
 
 _REQUEST_TIMEOUT_S: Final = 10.0
+_SEEN_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.1
 _ANY_HOST: Final = "*"
 _ANY_NAME: Final = "*"
 _AUTHORIZER: Final = "authorizer.class.name"
@@ -202,7 +205,8 @@ def diff_access(cluster: Cluster, wanted: Sequence[Right]) -> list[AccessDiffere
 def apply_access(cluster: Cluster, wanted: Sequence[Right], *, prune: bool) -> list[AccessDifference]:
     """Give the rights that are missing; with `prune`, take the surplus ones of the same principals away.
 
-    What others have stays: it may serve a purpose that nobody told this file of.
+    What others have stays: it may serve a purpose that nobody told this file of. The controller takes a change at once,
+    the brokers a moment later: this waits until the one that it asks has it, for ten seconds at most.
 
     Returns:
         What was changed.
@@ -219,7 +223,17 @@ def apply_access(cluster: Cluster, wanted: Sequence[Right], *, prune: bool) -> l
     taken = [AclBindingFilter(*_acl(each.right)) for each in differences if each.state == "surplus"]
     if taken:
         cluster.answers(cluster.admin.delete_acls(taken, request_timeout=_REQUEST_TIMEOUT_S))
+    _wait_until_seen(cluster, differences)
     return differences
+
+
+def _wait_until_seen(cluster: Cluster, changes: Sequence[AccessDifference]) -> None:
+    deadline_s = time.monotonic() + _SEEN_S
+    while changes and time.monotonic() < deadline_s:
+        found = _all_rights(cluster)
+        if all((change.right in found) == (change.state == "missing") for change in changes):
+            return
+        time.sleep(_LOOK_EVERY_S)
 
 
 def kafka_acls_commands(rights: Iterable[Right]) -> list[str]:

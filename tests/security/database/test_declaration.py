@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from typer.testing import CliRunner, Result
 
 from devstack.placement import packaged_programs
+from schemas import roles_commands
 from schemas.__main__ import app
 from schemas.connection import DatabaseConnection
 from schemas.roles import Target, everything, load_roles
@@ -23,7 +24,9 @@ INSUFFICIENT_PRIVILEGE = "42501"
 
 
 def command(connection: DatabaseConnection, *arguments: str) -> Result:
-    environment = {"DATABASE_URL": connection.database_url.get_secret_value(), "COLUMNS": "200"}
+    environment = {"DATABASE_URL": connection.database_url.get_secret_value()}
+    # COLUMNS would count only if the module had not been loaded before.
+    roles_commands.out.width = 200
     return CliRunner().invoke(app, ["roles", *arguments], env=environment)
 
 
